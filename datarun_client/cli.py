@@ -1,0 +1,45 @@
+"""The command `datarun`.
+
+The client's own commands stand here. Those of the other packages (``up``, ``demo`` and the
+operator's) are found by entry points in the group ``datarun.commands``, so that the client never
+imports the packages that import it; a command whose extra isn't installed is left out.
+"""
+
+from importlib.metadata import entry_points
+
+import click
+
+from datarun_client import __version__
+
+COMMANDS_GROUP = "datarun.commands"
+
+
+class PluginGroup(click.Group):
+    """A click group that looks for further commands among the entry points."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands that can be run here."""
+        plugins = {point.name for point in entry_points(group=COMMANDS_GROUP)}
+        found = {name for name in plugins if self.get_command(ctx, name)}
+        return sorted({*super().list_commands(ctx), *found})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command by its name; None if its package or extra isn't there."""
+        own = super().get_command(ctx, cmd_name)
+        if own:
+            return own
+        for point in entry_points(group=COMMANDS_GROUP, name=cmd_name):
+            try:
+                command: click.Command = point.load()
+            except ModuleNotFoundError as error:
+                if (error.name or "").startswith("datarun"):
+                    raise
+                return None
+            return command
+        return None
+
+
+@click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="datarun")
+def datarun() -> None:
+    """Train and test the submissions of machine-learning data challenges."""
