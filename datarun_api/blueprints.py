@@ -1,0 +1,27 @@
+"""flask-smorest's Blueprint, reading JSON as the rest of the application does."""
+
+from typing import Any
+
+import flask_smorest
+from flask import Request
+from webargs.flaskparser import FlaskParser
+
+from datarun_api.schemas import MAX_ID
+
+ID = f"int(max={MAX_ID})"
+"""How a route names a number of ours or a platform's; what is larger is not found."""
+
+
+class JsonParser(FlaskParser):
+    """Reads a body by the application's JSON provider, which bounds how deep it may nest."""
+
+    DEFAULT_VALIDATION_STATUS = 400
+
+    def _raw_load_json(self, req: Request) -> Any:
+        return req.get_json()
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A blueprint whose arguments are read by `JsonParser`."""
+
+    ARGUMENTS_PARSER = JsonParser()

@@ -1,0 +1,83 @@
+"""The API's settings: one table, the only reader of the environment in this package."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from datarun_client.errors import SettingError
+from datarun_client.settings import (
+    Setting,
+    parse_bytes,
+    parse_count,
+    parse_seconds,
+    read_settings,
+)
+
+
+def parse_database_url(text: str) -> str:
+    """Name the driver (psycopg 3) in a PostgreSQL address that doesn't."""
+    scheme, separator, rest = text.partition("://")
+    if scheme.partition("+")[0] not in ("postgres", "postgresql") or not separator:
+        raise ValueError("write an address such as postgresql://user:password@host/database")
+    return f"postgresql+psycopg://{rest}"
+
+
+SETTINGS = (
+    Setting(
+        "DATABASE_URL", None, parse_database_url, "PostgreSQL; `datarun up` starts one by itself."
+    ),
+    Setting("REDIS_URL", None, str, "Redis or Valkey; `datarun up` starts one by itself."),
+    Setting("DATARUN_STORAGE", "storage", str, "The folder that holds uploaded files."),
+    Setting(
+        "DATARUN_DATA_QUEUE",
+        "high",
+        str,
+        "The queue of the jobs that see held-out labels; `data` keeps them off compute machines.",
+    ),
+    Setting("DATARUN_LEASE", "30", parse_seconds, "Seconds until a silent worker loses its fold."),
+    Setting("DATARUN_RECONCILE", "5", parse_seconds, "Seconds between the reconciler's rounds."),
+    Setting("DATARUN_MAX_JSON", "256M", parse_bytes, "Bytes that a JSON request may have."),
+    Setting(
+        "DATARUN_MAX_UPLOAD", "1G", parse_bytes, "Bytes that a request's files may have unpacked."
+    ),
+    Setting("DATARUN_MAX_FILES", "500", parse_count, "Files that one upload may have."),
+    Setting(
+        "DATARUN_PASSWORD_CACHE",
+        "60",
+        parse_seconds,
+        "Seconds for which a verified password is remembered in memory.",
+    ),
+)
+
+
+def load_config(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Read the settings as Flask wants them.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+
+    Returns
+    -------
+    dict
+        Upper-case keys: the settings' names without the prefix ``DATARUN_``.
+
+    Raises
+    ------
+    SettingError
+        If a value can't be read.
+    """
+    return {key.upper(): value for key, value in read_settings(SETTINGS, environ).items()}
+
+
+def require_settings(config: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Check that settings without a default were given.
+
+    Raises
+    ------
+    SettingError
+        If one is missing.
+    """
+    for name in names:
+        if not config[name]:
+            raise SettingError(f"{name} is not set; give it, or start all with `datarun up`.")

@@ -1,0 +1,24 @@
+"""The extensions, not yet bound to an application, and the way to what it keeps."""
+
+from flask import current_app
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+
+from datarun_api.models import Base
+from datarun_api.queues import Queues
+from datarun_api.storage import Storage
+
+db = SQLAlchemy(model_class=Base)
+migrate = Migrate(render_as_batch=False)
+
+
+def get_storage() -> Storage:
+    """Find the application's storage."""
+    storage: Storage = current_app.extensions["datarun_storage"]
+    return storage
+
+
+def get_queues() -> Queues:
+    """Find the application's queues."""
+    queues: Queues = current_app.extensions["datarun_queues"]
+    return queues

@@ -1,0 +1,354 @@
+"""How folds are accepted: a request's folds, all or none, in one transaction.
+
+Rows are looked up once for all folds, and new ones are inserted in bulk. An insert that meets a
+row which is there already leaves it as it is; the payload is then held against that row, so that
+two requests with the same new submission or fold follow one another whichever comes first.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flask import current_app
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import undefer
+
+from datarun_api.errors import ApiError, BadInputError, ConflictError, NotFoundError
+from datarun_api.extensions import db, get_queues, get_storage
+from datarun_api.models import RawData, StoredFile, Submission, SubmissionFold
+from datarun_api.raw_data import find_problem
+from datarun_api.schemas import parse_force
+from datarun_api.storage import hash_manifest, save_files
+from datarun_api.transitions import Act, Event, decide
+from datarun_client.errors import CodecError
+from datarun_client.states import FailureKind, SplitState
+
+T = TypeVar("T")
+Payload = dict[str, Any]
+"""A fold as `SubmissionFoldInputSchema` loads it."""
+
+
+class BulkError(ApiError):
+    """Some folds of a request were refused, so none was accepted.
+
+    Parameters
+    ----------
+    refusals : mapping of int to ApiError
+        By the fold's place in the request.
+    """
+
+    def __init__(self, refusals: Mapping[int, ApiError]) -> None:
+        first = refusals[min(refusals)]
+        self.code = first.code
+        self.refusals = refusals
+        super().__init__(
+            f"{len(refusals)} of the folds can't be accepted, so none was: {first.description}",
+            {str(place): refusal.errors for place, refusal in refusals.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A fold that was posted.
+
+    Attributes
+    ----------
+    fold : SubmissionFold
+    started : bool
+        False if the same fold was there already, so that nothing started.
+    """
+
+    fold: SubmissionFold
+    started: bool
+
+
+def accept_folds(owner_id: int, payloads: Sequence[Payload]) -> list[Accepted]:
+    """Keep folds that were posted, all or none, and enqueue those that can run.
+
+    Parameters
+    ----------
+    owner_id : int
+    payloads : sequence of dict
+        As `SubmissionFoldInputSchema` loads them.
+
+    Returns
+    -------
+    list of Accepted
+        In the order of the payloads.
+
+    Raises
+    ------
+    BulkError
+        If some can't be accepted; says which and why.
+    """
+    intake = FoldIntake(owner_id, payloads)
+    try:
+        accepted = intake.run()
+        db.session.commit()
+    except BaseException:
+        db.session.rollback()
+        raise
+    get_queues().enqueue_folds([item.fold for item in accepted if intake.can_run(item)])
+    return accepted
+
+
+class FoldIntake:
+    """One request's folds on their way into the database.
+
+    Parameters
+    ----------
+    owner_id : int
+    payloads : sequence of dict
+    """
+
+    def __init__(self, owner_id: int, payloads: Sequence[Payload]) -> None:
+        self.owner_id = owner_id
+        self.payloads = payloads
+        self.raw_data: dict[int, RawData] = {}
+        self.submissions: dict[int, Submission] = {}
+        self.folds: dict[int, SubmissionFold] = {}
+        self.created: set[int] = set()
+        # The manifests of files that came with the request, by what was sent.
+        self._saved: dict[frozenset[tuple[str, str]], list[StoredFile]] = {}
+
+    def run(self) -> list[Accepted]:
+        """Take all folds in, without the commit.
+
+        Raises
+        ------
+        BulkError
+            If some can't be accepted.
+        """
+        self._check_numbers()
+        self._load_raw_data(payload["raw_data"] for payload in self.payloads)
+        self._check_each(self._check_raw_data)
+        self._check_each(self._save_files)
+        self._insert_submissions()
+        self._load_submissions()
+        self._check_each(self._check_submission)
+        self._load_raw_data(row.raw_data_id for row in self.submissions.values())
+        self._check_each(self._check_split)
+        self._insert_folds()
+        self._load_folds()
+        return self._check_each(self._settle)
+
+    def can_run(self, item: Accepted) -> bool:
+        """Tell whether a fold needs a job now; one that waits for its split gets it later."""
+        raw_data = self._find_raw_data(item.fold.databoard_s)
+        return item.started and raw_data.split_state is SplitState.DONE
+
+    def _check_each(self, check: Callable[[Payload], T]) -> list[T]:
+        """Apply a check to every payload, so that all refusals are told at once."""
+        refusals: dict[int, ApiError] = {}
+        results = []
+        for place, payload in enumerate(self.payloads):
+            try:
+                results.append(check(payload))
+            except ApiError as refusal:
+                refusals[place] = refusal
+        if refusals:
+            raise BulkError(refusals)
+        return results
+
+    def _check_numbers(self) -> None:
+        seen: set[int] = set()
+
+        def check(payload: Payload) -> None:
+            number = payload["databoard_sf_id"]
+            if number in seen:
+                raise _refuse(BadInputError, "databoard_sf_id", f"Fold {number} stands twice.")
+            seen.add(number)
+
+        self._check_each(check)
+
+    def _load_raw_data(self, numbers: Iterable[int | None]) -> None:
+        missing = {number for number in numbers if number is not None} - self.raw_data.keys()
+        query = select(RawData).where(RawData.owner_id == self.owner_id, RawData.id.in_(missing))
+        # Shared, so that a split can't begin or end between this look and the commit.
+        for row in db.session.scalars(query.order_by(RawData.id).with_for_update(read=True)):
+            self.raw_data[row.id] = row
+
+    def _check_raw_data(self, payload: Payload) -> None:
+        number = payload["raw_data"]
+        if number is not None and number not in self.raw_data:
+            raise _refuse(
+                NotFoundError,
+                "raw_data",
+                f"There is no data set {number}; GET rawdata/ lists them.",
+            )
+
+    def _save_files(self, payload: Payload) -> None:
+        """Keep a payload's files; a submission's folds often come with the same ones."""
+        files = payload["files"]
+        if files is None or _make_key(files) in self._saved:
+            return
+        try:
+            manifest = save_files(get_storage(), files, current_app.config["MAX_UPLOAD"])
+        except CodecError as error:
+            raise _refuse(BadInputError, "files", str(error)) from None
+        self._saved[_make_key(files)] = manifest
+
+    def _find_manifest(self, payload: Payload) -> list[StoredFile] | None:
+        files = payload["files"]
+        return None if files is None else self._saved[_make_key(files)]
+
+    def _insert_submissions(self) -> None:
+        rows: dict[int, Payload] = {}
+        for payload in self.payloads:
+            manifest = self._find_manifest(payload)
+            if manifest is None or payload["raw_data"] is None:
+                continue
+            row = {
+                "owner_id": self.owner_id,
+                "databoard_s_id": payload["databoard_s_id"],
+                "raw_data_id": payload["raw_data"],
+                "files": manifest,
+                "hash_files": hash_manifest(manifest),
+            }
+            rows.setdefault(payload["databoard_s_id"], row)
+        if rows:
+            statement = insert(Submission).on_conflict_do_nothing()
+            db.session.execute(statement, [rows[number] for number in sorted(rows)])
+
+    def _load_submissions(self) -> None:
+        numbers = {payload["databoard_s_id"] for payload in self.payloads}
+        query = select(Submission).where(
+            Submission.owner_id == self.owner_id, Submission.databoard_s_id.in_(numbers)
+        )
+        query = query.order_by(Submission.databoard_s_id).with_for_update(key_share=True)
+        self.submissions = {row.databoard_s_id: row for row in db.session.scalars(query)}
+
+    def _check_submission(self, payload: Payload) -> None:
+        """Hold a payload against its submission, and replace the source if it is forced to."""
+        submission = self.submissions.get(payload["databoard_s_id"])
+        if submission is None:
+            missing = {
+                name: ["Missing: the submission is new, so send its files and its data set."]
+                for name in ("raw_data", "files")
+                if payload[name] is None
+            }
+            raise BadInputError("The submission is new.", missing)
+        if payload["raw_data"] not in (None, submission.raw_data_id):
+            raise _refuse(
+                ConflictError,
+                "raw_data",
+                f"Submission {submission.databoard_s_id} is on data set {submission.raw_data_id}.",
+            )
+        manifest = self._find_manifest(payload)
+        force = parse_force(payload["force"])
+        if manifest is None or hash_manifest(manifest) == submission.hash_files:
+            return
+        if "submission" in force:
+            submission.files = manifest
+            submission.hash_files = hash_manifest(manifest)
+        elif "submission_fold" not in force:
+            raise _refuse(
+                ConflictError,
+                "files",
+                f"Submission {submission.databoard_s_id} has other files; "
+                "force='submission, submission_fold' replaces them.",
+            )
+
+    def _find_raw_data(self, databoard_s: int) -> RawData:
+        return self.raw_data[self.submissions[databoard_s].raw_data_id]
+
+    def _check_split(self, payload: Payload) -> None:
+        raw_data = self._find_raw_data(payload["databoard_s_id"])
+        if raw_data.split_state is SplitState.NONE:
+            raise _refuse(
+                ConflictError,
+                "raw_data",
+                f"Data set {raw_data.id} isn't split; ask for the split first.",
+            )
+        for name in ("train_is", "test_is"):
+            problem = find_problem(raw_data, payload[name].largest)
+            if problem and raw_data.split_state is SplitState.DONE:
+                raise _refuse(BadInputError, name, problem)
+
+    def _insert_folds(self) -> None:
+        rows = [
+            {
+                "owner_id": self.owner_id,
+                "databoard_sf_id": payload["databoard_sf_id"],
+                "databoard_s": payload["databoard_s_id"],
+                "train_is": payload["train_is"].packed,
+                "test_is": payload["test_is"].packed,
+                "max_index": max(payload["train_is"].largest, payload["test_is"].largest),
+                "priority": payload["priority"],
+            }
+            for payload in sorted(self.payloads, key=lambda payload: payload["databoard_sf_id"])
+        ]
+        statement = (
+            insert(SubmissionFold)
+            .on_conflict_do_nothing()
+            .returning(SubmissionFold.databoard_sf_id)
+        )
+        self.created = set(db.session.scalars(statement, rows))
+
+    def _load_folds(self) -> None:
+        numbers = [payload["databoard_sf_id"] for payload in self.payloads]
+        query = select(SubmissionFold).where(
+            SubmissionFold.owner_id == self.owner_id, SubmissionFold.databoard_sf_id.in_(numbers)
+        )
+        query = query.options(undefer("*")).order_by(SubmissionFold.databoard_sf_id)
+        rows = db.session.scalars(query.with_for_update())
+        self.folds = {row.databoard_sf_id: row for row in rows}
+
+    def _settle(self, payload: Payload) -> Accepted:
+        """Say what a payload does to its fold, by the state table."""
+        fold = self.folds[payload["databoard_sf_id"]]
+        if fold.databoard_sf_id in self.created:
+            self._end_on_broken_split(fold)
+            return Accepted(fold, started=True)
+        event = _name_event(payload, fold)
+        match decide(event, fold.status):
+            case Act.KEEP:
+                return Accepted(fold, started=False)
+            case Act.RESTART if payload["databoard_s_id"] == fold.databoard_s:
+                fold.train_is = payload["train_is"].packed
+                fold.test_is = payload["test_is"].packed
+                fold.max_index = max(payload["train_is"].largest, payload["test_is"].largest)
+                fold.priority = payload["priority"]
+                fold.n_losses = 0
+                fold.restart()
+                self._end_on_broken_split(fold)
+                return Accepted(fold, started=True)
+        raise _refuse(
+            ConflictError,
+            "databoard_sf_id",
+            f"Fold {fold.databoard_sf_id} exists with other content"
+            + (
+                "; force='submission_fold' runs it again."
+                if payload["databoard_s_id"] == fold.databoard_s
+                else f": it belongs to submission {fold.databoard_s}."
+            ),
+        )
+
+    def _end_on_broken_split(self, fold: SubmissionFold) -> None:
+        """End a fold at once whose data set can't be split."""
+        raw_data = self._find_raw_data(fold.databoard_s)
+        if raw_data.split_state is SplitState.ERROR:
+            fold.fail(FailureKind.DATA_ERROR, str(find_problem(raw_data, fold.max_index)))
+
+
+def _name_event(payload: Payload, fold: SubmissionFold) -> Event:
+    """Tell what a repeated post is."""
+    if payload["force"]:
+        return Event.FORCE
+    same = (
+        payload["databoard_s_id"] == fold.databoard_s
+        and payload["priority"] is fold.priority
+        and payload["train_is"].equals(fold.train_is)
+        and payload["test_is"].equals(fold.test_is)
+    )
+    return Event.REPEAT if same else Event.CHANGE
+
+
+def _make_key(files: dict[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(files.items())
+
+
+def _refuse(kind: type[ApiError], field: str, text: str) -> ApiError:
+    """Make a refusal that names one field."""
+    return kind(text, {field: [text]})

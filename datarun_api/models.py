@@ -1,0 +1,302 @@
+"""The tables, and what a row can say about itself.
+
+Numbers of submissions and folds are the platform's own, so their keys hold the owner too: each
+account is a platform with numbers of its own. Columns that may be large (indices, predictions,
+logs) are deferred: a query loads them only when it names them.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TypedDict
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
+
+from datarun_api.transitions import Status
+from datarun_client.states import (
+    FailureKind,
+    Priority,
+    Reader,
+    Role,
+    SplitState,
+    State,
+)
+
+
+class StoredFile(TypedDict):
+    """An entry of a manifest: a file's name and where `storage` has its bytes."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+class Base(DeclarativeBase):
+    """The base of all models; constraints have names, so that a migration can find them."""
+
+    registry = registry(
+        metadata=MetaData(
+            naming_convention={
+                "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+                "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+                "ck": "ck_%(table_name)s_%(constraint_name)s",
+                "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+                "pk": "pk_%(table_name)s",
+            }
+        ),
+        type_annotation_map={
+            datetime: DateTime(timezone=True),
+            list[StoredFile]: JSONB,
+            list[int]: ARRAY(Integer),
+        },
+    )
+
+
+def enum_column(kind: type[StrEnum]) -> Enum:
+    """Keep an enum as its text, so that a new member needs no migration."""
+    return Enum(
+        kind,
+        native_enum=False,
+        create_constraint=False,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+class User(Base):
+    """An account: a platform, a viewer of one, a compute machine or an administrator."""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    role: Mapped[Role] = mapped_column(enum_column(Role))
+    password_hash: Mapped[str | None] = mapped_column(Text)
+    # The account whose data a viewer reads.
+    views_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Token(Base):
+    """A Bearer token, kept as its SHA-256."""
+
+    __tablename__ = "token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    # Whether its worker may see held-out labels and raw files.
+    runs_data_jobs: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    user: Mapped[User] = relationship(lazy="joined")
+
+
+class RawData(Base):
+    """A data set: its files, what submissions predict, and its split into train and test."""
+
+    __tablename__ = "raw_data"
+    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    target_column: Mapped[str] = mapped_column(String(200))
+    workflow_elements: Mapped[str] = mapped_column(String(200))
+    files: Mapped[list[StoredFile]] = mapped_column()
+    reader: Mapped[Reader] = mapped_column(enum_column(Reader))
+    time_limit: Mapped[float | None] = mapped_column()
+    memory_limit: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    split_state: Mapped[SplitState] = mapped_column(
+        enum_column(SplitState), default=SplitState.NONE
+    )
+    split_running: Mapped[bool] = mapped_column(default=False)
+    split_attempt: Mapped[int] = mapped_column(default=0)
+    split_error: Mapped[str | None] = mapped_column(Text)
+    held_out_test: Mapped[float | None] = mapped_column()
+    random_state: Mapped[int | None] = mapped_column(BigInteger)
+    # What the split made: X_train, y_train, X_test, y_test.
+    parts: Mapped[list[StoredFile]] = mapped_column(default=list)
+    n_train: Mapped[int | None] = mapped_column()
+    n_test: Mapped[int | None] = mapped_column()
+
+    @property
+    def files_path(self) -> str:
+        """The data set's logical path; never one of the server's."""
+        return f"rawdata/{self.id}"
+
+    @property
+    def split_job_id(self) -> str:
+        """The RQ job of the newest split."""
+        return f"split-{self.id}-{self.split_attempt}"
+
+
+class Submission(Base):
+    """A model's source files, by the platform's own number."""
+
+    __tablename__ = "submission"
+
+    owner_id: Mapped[int] = mapped_column(ForeignKey("account.id"), primary_key=True)
+    databoard_s_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    raw_data_id: Mapped[int] = mapped_column(ForeignKey("raw_data.id"), index=True)
+    files: Mapped[list[StoredFile]] = mapped_column()
+    # One hash of all names and contents.
+    hash_files: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    raw_data: Mapped[RawData] = relationship()
+
+
+MEASURES = (
+    "train_time",
+    "validation_time",
+    "test_time",
+    "train_cpu_time",
+    "test_cpu_time",
+    "train_memory",
+    "test_memory",
+)
+"""The wire's measures of a fold: times in seconds, memory in kB of 1024 bytes."""
+
+
+class SubmissionFold(Base):
+    """One submission on one cross-validation fold, and what became of it."""
+
+    __tablename__ = "submission_fold"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["owner_id", "databoard_s"], ["submission.owner_id", "submission.databoard_s_id"]
+        ),
+        Index("ix_submission_fold_submission", "owner_id", "databoard_s"),
+        # What hands out results and what looks for waiting or running folds must cost the same
+        # with a million finished folds in the table.
+        Index(
+            "ix_submission_fold_new",
+            "owner_id",
+            "databoard_sf_id",
+            postgresql_where=text("new AND state = 'TESTED'"),
+        ),
+        Index(
+            "ix_submission_fold_waiting",
+            "priority",
+            "queued_at",
+            postgresql_where=text("state = 'TODO' AND NOT running"),
+        ),
+        Index(
+            "ix_submission_fold_running",
+            "owner_id",
+            "databoard_sf_id",
+            postgresql_where=text("running"),
+        ),
+    )
+
+    owner_id: Mapped[int] = mapped_column(ForeignKey("account.id"), primary_key=True)
+    databoard_sf_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    databoard_s: Mapped[int] = mapped_column()
+    # zlib streams of int64, as the codec packs them.
+    train_is: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    test_is: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+    # The largest row number of both, to be held against the train part's size.
+    max_index: Mapped[int] = mapped_column(BigInteger)
+    priority: Mapped[Priority] = mapped_column(enum_column(Priority))
+
+    state: Mapped[State] = mapped_column(enum_column(State), default=State.TODO)
+    running: Mapped[bool] = mapped_column(default=False)
+    attempt: Mapped[int] = mapped_column(default=1)
+    # How many attempts were lost or failed by our fault since the fold was posted or forced.
+    n_losses: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None] = mapped_column(String(200))
+    failure_kind: Mapped[FailureKind | None] = mapped_column(enum_column(FailureKind))
+    log_messages: Mapped[str] = mapped_column(Text, default="", deferred=True)
+    # The source that the newest attempt ran.
+    hash_files: Mapped[str | None] = mapped_column(String(64))
+    # zlib streams of float64, as the codec packs them, and their shapes.
+    full_train_predictions: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    full_train_shape: Mapped[list[int] | None] = mapped_column()
+    test_predictions: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    test_shape: Mapped[list[int] | None] = mapped_column()
+    # One hash of all that was delivered: the same result may come twice.
+    result_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    new: Mapped[bool] = mapped_column(default=True)
+
+    train_time: Mapped[float] = mapped_column(default=0.0)
+    validation_time: Mapped[float] = mapped_column(default=0.0)
+    test_time: Mapped[float] = mapped_column(default=0.0)
+    train_cpu_time: Mapped[float] = mapped_column(default=0.0)
+    test_cpu_time: Mapped[float] = mapped_column(default=0.0)
+    train_memory: Mapped[float] = mapped_column(default=0.0)
+    test_memory: Mapped[float] = mapped_column(default=0.0)
+
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column()
+    finished_at: Mapped[datetime | None] = mapped_column()
+
+    submission: Mapped[Submission] = relationship(viewonly=True)
+
+    @classmethod
+    def is_waiting(cls) -> ColumnElement[bool]:
+        """Say in SQL that a fold waits for a worker; the index of waiting folds says it too."""
+        return (cls.state == State.TODO) & ~cls.running
+
+    @property
+    def status(self) -> Status:
+        """The fold's row in the state table."""
+        return Status.of(self.state, self.running)
+
+    @property
+    def job_id(self) -> str:
+        """The RQ job of the newest attempt."""
+        return make_fold_job_id(self.owner_id, self.databoard_sf_id, self.attempt)
+
+    def restart(self) -> None:
+        """Make the fold wait for its next attempt, with nothing left of the one before."""
+        self.attempt += 1
+        self.state = State.TODO
+        self.running = False
+        self.worker = None
+        self.failure_kind = None
+        self.log_messages = ""
+        self.hash_files = None
+        self.full_train_predictions = self.full_train_shape = None
+        self.test_predictions = self.test_shape = None
+        self.result_sha256 = None
+        self.new = True
+        for measure in MEASURES:
+            setattr(self, measure, 0.0)
+        self.queued_at = func.now()
+        self.started_at = self.finished_at = None
+
+    def fail(self, kind: FailureKind, message: str) -> None:
+        """End the fold in `ERROR`, with a last line in its log."""
+        self.state = State.ERROR
+        self.running = False
+        self.failure_kind = kind
+        log = self.log_messages
+        self.log_messages = f"{log}{'' if not log or log.endswith(chr(10)) else chr(10)}{message}"
+        self.finished_at = func.now()
+
+
+def make_fold_job_id(owner_id: int, databoard_sf_id: int, attempt: int) -> str:
+    """Name the RQ job of one attempt."""
+    return f"fold-{owner_id}-{databoard_sf_id}-{attempt}"

@@ -1,0 +1,122 @@
+"""All of RQ: what the API puts on Redis, and how it looks at it.
+
+A job is a dotted name and ids, as JSON; never a pickle. Its id holds the attempt, so that a job of
+an earlier attempt is another job. Redis is only the way to a worker: what is lost here is found
+again by the reconciler, so that failing to enqueue is logged and not raised.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue as RQQueue
+from rq.job import Job, JobStatus
+from rq.queue import EnqueueData
+from rq.serializers import JSONSerializer
+
+from datarun_api.models import RawData, SubmissionFold
+from datarun_client import states
+
+RUN_FOLD = "datarun_worker.tasks.train_test_submission_fold"
+PREPARE_DATA = "datarun_worker.tasks.prepare_data"
+CUSTOM_PREPARE_DATA = "datarun_worker.tasks.custom_prepare_data"
+
+HINT = "run by `rq worker -w datarun_worker.Worker high low`"
+"""Every job's description says who can run it: a plain RQ worker prints it when it can't."""
+
+NO_TIMEOUT = -1
+"""RQ's own timeout is an exception inside the job; a fold's limits are kept from outside it."""
+
+RESULT_TTL = 60
+FAILURE_TTL = 600
+"""Seconds for which Redis remembers a job that ended; PostgreSQL remembers what matters."""
+
+LIVE_STATUSES = frozenset({JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED})
+
+logger = logging.getLogger(__name__)
+
+
+class Queues:
+    """The queues on Redis.
+
+    Parameters
+    ----------
+    url : str
+        Redis's address.
+    data_queue : str
+        The queue for data jobs.
+    """
+
+    def __init__(self, url: str, data_queue: str) -> None:
+        self.connection = Redis.from_url(
+            url, socket_connect_timeout=2, socket_timeout=5, health_check_interval=30
+        )
+        self.data_queue = data_queue
+
+    def enqueue_folds(self, folds: Sequence[SubmissionFold]) -> None:
+        """Wake workers for folds; each goes to its priority's queue."""
+        for name in states.Queue:
+            self._enqueue(
+                name,
+                [
+                    _describe_job(
+                        RUN_FOLD,
+                        (fold.owner_id, fold.databoard_sf_id),
+                        fold.job_id,
+                        f"fold {fold.databoard_sf_id} of account {fold.owner_id}",
+                    )
+                    for fold in folds
+                    if fold.priority.queue is name
+                ],
+            )
+
+    def enqueue_split(self, raw_data: RawData) -> None:
+        """Wake a worker for the split of a data set."""
+        task = PREPARE_DATA if raw_data.reader is states.Reader.CSV else CUSTOM_PREPARE_DATA
+        job = _describe_job(
+            task,
+            (raw_data.id, raw_data.split_attempt),
+            raw_data.split_job_id,
+            f"split of data set {raw_data.id}",
+        )
+        self._enqueue(self.data_queue, [job])
+
+    def find_live(self, job_ids: Sequence[str]) -> set[str]:
+        """Tell which of these jobs wait or run.
+
+        Raises
+        ------
+        RedisError
+            If Redis can't be asked.
+        """
+        jobs = Job.fetch_many(job_ids, connection=self.connection, serializer=JSONSerializer)
+        return {
+            job.id
+            for job in jobs
+            if job is not None and job.get_status(refresh=False) in LIVE_STATUSES
+        }
+
+    def _enqueue(self, name: str, jobs: Iterable[EnqueueData]) -> None:
+        jobs = list(jobs)
+        if not jobs:
+            return
+        queue = RQQueue(name, connection=self.connection, serializer=JSONSerializer)
+        try:
+            queue.enqueue_many(jobs)
+        except RedisError as error:
+            logger.warning(
+                "could not enqueue %d jobs on %s (%s); the reconciler will", len(jobs), name, error
+            )
+
+
+def _describe_job(task: str, ids: tuple[int, ...], job_id: str, what: str) -> EnqueueData:
+    return RQQueue.prepare_data(
+        task,
+        args=ids,
+        job_id=job_id,
+        timeout=NO_TIMEOUT,
+        result_ttl=RESULT_TTL,
+        failure_ttl=FAILURE_TTL,
+        description=f"{what}, {HINT}",
+    )

@@ -1,0 +1,323 @@
+"""Data sets: how they are accepted and split.
+
+The split is a data job. A fold that is posted while it runs waits, and is enqueued or ended when
+the split is.
+"""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from datarun_api.errors import BadInputError, ConflictError, NotFoundError
+from datarun_api.extensions import db, get_queues, get_storage
+from datarun_api.models import RawData, StoredFile, Submission, SubmissionFold
+from datarun_api.storage import hash_manifest, save_files
+from datarun_client.errors import CodecError
+from datarun_client.states import FailureKind, Reader, SplitState
+from datarun_client.workflow_elements import parse_workflow_elements
+
+SPECIFIC = "specific.py"
+"""The name under which a data set's own reader is kept, whatever it was called."""
+
+NAME_TAKEN = "RawData with this name already exists."
+
+
+def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bool]:
+    """Keep a data set that was posted.
+
+    Parameters
+    ----------
+    owner_id : int
+    payload : dict
+        As `RawDataInputSchema` loads it.
+
+    Returns
+    -------
+    raw_data : RawData
+    created : bool
+        False if the same data set was there already.
+
+    Raises
+    ------
+    BadInputError
+        If the files can't be a data set or can't be decoded.
+    ConflictError
+        If another data set has the name.
+    """
+    files = name_reader(payload["files"])
+    try:
+        manifest = save_files(get_storage(), files, current_app.config["MAX_UPLOAD"])
+    except CodecError as error:
+        raise BadInputError("A file can't be decoded.", {"files": [str(error)]}) from None
+    raw_data = RawData(
+        owner_id=owner_id,
+        name=payload["name"],
+        target_column=payload["target_column"],
+        workflow_elements=payload["workflow_elements"],
+        files=manifest,
+        reader=Reader.SPECIFIC if SPECIFIC in files else Reader.CSV,
+        time_limit=payload.get("time_limit"),
+        memory_limit=payload.get("memory_limit"),
+    )
+    db.session.add(raw_data)
+    try:
+        db.session.commit()
+    except IntegrityError:
+        db.session.rollback()
+        return find_same(raw_data), False
+    return raw_data, True
+
+
+def find_same(posted: RawData) -> RawData:
+    """Find the data set that has a posted one's name already.
+
+    Raises
+    ------
+    ConflictError
+        If it isn't the same.
+    """
+    existing = db.session.scalars(
+        select(RawData).where(RawData.owner_id == posted.owner_id, RawData.name == posted.name)
+    ).one()
+    same = (
+        existing.target_column == posted.target_column
+        and parse_workflow_elements(existing.workflow_elements)
+        == parse_workflow_elements(posted.workflow_elements)
+        and hash_manifest(existing.files) == hash_manifest(posted.files)
+        and existing.time_limit == posted.time_limit
+        and existing.memory_limit == posted.memory_limit
+    )
+    if not same:
+        raise ConflictError(NAME_TAKEN, {"name": [NAME_TAKEN]})
+    return existing
+
+
+def name_reader(files: dict[str, str]) -> dict[str, str]:
+    """Give a data set's own reader its fixed name.
+
+    Raises
+    ------
+    BadInputError
+        If there is more than one reader, or several files and none to read them.
+    """
+    readers = [name for name in files if PurePosixPath(name).suffix == ".py"]
+    if len(readers) > 1:
+        raise BadInputError(
+            "A data set has one reader.", {"files": ["Send one .py file, the data set's reader."]}
+        )
+    if not readers and len(files) > 1:
+        raise BadInputError(
+            "Several files need a reader.",
+            {
+                "files": [
+                    "Send a single CSV, or add one .py file with prepare_data, get_train_data "
+                    "and get_test_data that reads them."
+                ]
+            },
+        )
+    return {SPECIFIC if name in readers else name: text for name, text in files.items()}
+
+
+def get_raw_data(owner_id: int, raw_data_id: int, field: str, *, lock: bool = False) -> RawData:
+    """Find an account's data set.
+
+    Parameters
+    ----------
+    owner_id, raw_data_id : int
+    field : str
+        The request's field that named it.
+    lock : bool, optional
+        Whether to hold its row until the transaction ends.
+
+    Raises
+    ------
+    NotFoundError
+        If there is none.
+    """
+    query = select(RawData).where(RawData.owner_id == owner_id, RawData.id == raw_data_id)
+    raw_data = db.session.scalar(query.with_for_update() if lock else query)
+    if raw_data is None:
+        text = f"There is no data set {raw_data_id}; GET rawdata/ lists them."
+        raise NotFoundError(text, {field: [text]})
+    return raw_data
+
+
+def request_split(
+    owner_id: int,
+    raw_data_id: int,
+    reader: Reader,
+    held_out_test: float | None = None,
+    random_state: int | None = None,
+) -> tuple[RawData, bool]:
+    """Ask for the split of a data set.
+
+    Parameters
+    ----------
+    owner_id, raw_data_id : int
+    reader : Reader
+        Which of the two kinds of split was asked for.
+    held_out_test : float, optional
+        The share of the rows that is held out.
+    random_state : int, optional
+
+    Returns
+    -------
+    raw_data : RawData
+    started : bool
+        False if the same split was asked for before.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such data set.
+    BadInputError
+        If the data set's reader is of the other kind.
+    ConflictError
+        If another split exists and folds rely on it.
+    """
+    raw_data = get_raw_data(owner_id, raw_data_id, "raw_data_id", lock=True)
+    if raw_data.reader is not reader:
+        hint = (
+            "This data set has its own reader; ask for rawdata/customsplit/."
+            if raw_data.reader is Reader.SPECIFIC
+            else "This data set has no reader of its own; ask for rawdata/split/."
+        )
+        raise BadInputError(hint, {"raw_data_id": [hint]})
+    same = (raw_data.held_out_test, raw_data.random_state) == (held_out_test, random_state)
+    if same and raw_data.split_state in (SplitState.TODO, SplitState.DONE):
+        return raw_data, False
+    if raw_data.split_state is not SplitState.NONE and not same and has_folds(raw_data):
+        text = "Folds rely on another split of this data set; post the data under another name."
+        raise ConflictError(text, {"raw_data_id": [text]})
+    raw_data.split_state = SplitState.TODO
+    raw_data.split_running = False
+    raw_data.split_attempt += 1
+    raw_data.split_error = None
+    raw_data.held_out_test = held_out_test
+    raw_data.random_state = random_state
+    raw_data.parts = []
+    raw_data.n_train = raw_data.n_test = None
+    db.session.commit()
+    get_queues().enqueue_split(raw_data)
+    return raw_data, True
+
+
+def has_folds(raw_data: RawData) -> bool:
+    """Tell whether any fold relies on a data set."""
+    query = (
+        select(SubmissionFold.databoard_sf_id)
+        .join(SubmissionFold.submission)
+        .where(Submission.raw_data_id == raw_data.id)
+        .limit(1)
+    )
+    return db.session.scalar(query) is not None
+
+
+def claim_split(raw_data_id: int, attempt: int) -> RawData | None:
+    """Give a split to a worker; None if there is nothing to do."""
+    raw_data = db.session.scalar(select(RawData).where(RawData.id == raw_data_id).with_for_update())
+    if (
+        raw_data is None
+        or raw_data.split_state is not SplitState.TODO
+        or raw_data.split_running
+        or raw_data.split_attempt != attempt
+    ):
+        db.session.rollback()
+        return None
+    raw_data.split_running = True
+    db.session.commit()
+    return raw_data
+
+
+def get_running_split(raw_data_id: int, attempt: int, *, lock: bool = False) -> RawData:
+    """Find the split that a worker runs.
+
+    Raises
+    ------
+    ConflictError
+        If this attempt isn't the newest, or isn't running.
+    """
+    query = select(RawData).where(RawData.id == raw_data_id)
+    raw_data = db.session.scalar(query.with_for_update() if lock else query)
+    if raw_data is None or raw_data.split_attempt != attempt or not raw_data.split_running:
+        raise ConflictError("This attempt at the split is over; drop it.")
+    return raw_data
+
+
+def finish_split(raw_data_id: int, attempt: int, payload: dict[str, Any]) -> None:
+    """Keep the result of a split, and let the folds go that waited for it.
+
+    Parameters
+    ----------
+    raw_data_id, attempt : int
+    payload : dict
+        As `SplitResultInputSchema` loads it.
+
+    Raises
+    ------
+    ConflictError
+        If this attempt isn't the newest, or isn't running.
+    BadInputError
+        If a part wasn't uploaded.
+    """
+    raw_data = get_running_split(raw_data_id, attempt, lock=True)
+    check_stored(payload["files"])
+    raw_data.split_running = False
+    raw_data.split_state = payload["state"]
+    raw_data.split_error = payload["error"]
+    raw_data.parts = payload["files"]
+    raw_data.n_train = payload["n_train"]
+    raw_data.n_test = payload["n_test"]
+    ready = []
+    for fold in find_waiting_folds(raw_data):
+        problem = find_problem(raw_data, fold.max_index)
+        if problem:
+            fold.fail(FailureKind.DATA_ERROR, problem)
+        else:
+            ready.append(fold)
+    db.session.commit()
+    get_queues().enqueue_folds(ready)
+
+
+def find_waiting_folds(raw_data: RawData) -> list[SubmissionFold]:
+    """Find the folds that wait for a data set's split, locked."""
+    query = (
+        select(SubmissionFold)
+        .join(SubmissionFold.submission)
+        .where(Submission.raw_data_id == raw_data.id, SubmissionFold.is_waiting())
+        .order_by(SubmissionFold.owner_id, SubmissionFold.databoard_sf_id)
+        .with_for_update(of=SubmissionFold)
+    )
+    return list(db.session.scalars(query))
+
+
+def find_problem(raw_data: RawData, max_index: int) -> str | None:
+    """Say why a fold can't run on a data set's split; None if nothing is known against it."""
+    if raw_data.split_state is SplitState.ERROR:
+        return f"The split of the data set failed: {raw_data.split_error}"
+    if raw_data.n_train is not None and max_index >= raw_data.n_train:
+        return (
+            f"Row number {max_index} is out of range: the train set has {raw_data.n_train} rows, "
+            "counted from 0."
+        )
+    return None
+
+
+def check_stored(files: list[StoredFile]) -> None:
+    """Check that files were uploaded.
+
+    Raises
+    ------
+    BadInputError
+        If one is missing.
+    """
+    storage = get_storage()
+    for file in files:
+        try:
+            storage.find(file["sha256"])
+        except FileNotFoundError:
+            text = f"{file['name']} was not uploaded; PUT its bytes first."
+            raise BadInputError(text, {"files": [text]}) from None

@@ -1,0 +1,80 @@
+"""Data sets and their splits."""
+
+from typing import Any
+
+from flask import Response, jsonify
+from flask.views import MethodView
+from sqlalchemy import select
+
+from datarun_api.auth import allow, get_account
+from datarun_api.blueprints import Blueprint
+from datarun_api.extensions import db
+from datarun_api.models import RawData
+from datarun_api.raw_data import create_raw_data, request_split
+from datarun_api.schemas import (
+    CustomSplitInputSchema,
+    ErrorSchema,
+    RawDataInputSchema,
+    RawDataSchema,
+    SplitInputSchema,
+    TaskSchema,
+)
+from datarun_api.wire import dump_raw_data
+from datarun_client.states import Reader, Role
+
+blueprint = Blueprint("rawdata", __name__, description="Data sets and their splits.")
+
+
+@blueprint.route("/rawdata/")
+class RawDataList(MethodView):
+    """List all data sets, or submit a new one."""
+
+    @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @blueprint.response(200, RawDataSchema(many=True))
+    def get(self) -> Response:
+        """List all data sets."""
+        query = select(RawData).where(RawData.owner_id == get_account().namespace)
+        rows = db.session.scalars(query.order_by(RawData.id))
+        return jsonify([dump_raw_data(row) for row in rows])
+
+    @allow(Role.ADMIN, Role.PLATFORM)
+    @blueprint.arguments(RawDataInputSchema)
+    @blueprint.response(201, RawDataSchema)
+    @blueprint.alt_response(200, schema=RawDataSchema, description="The same was there already.")
+    @blueprint.alt_response(409, schema=ErrorSchema, description="The name is taken.")
+    def post(self, payload: dict[str, Any]) -> tuple[Response, int]:
+        """Create a data set."""
+        raw_data, created = create_raw_data(get_account().namespace, payload)
+        return jsonify(dump_raw_data(raw_data)), 201 if created else 200
+
+
+@blueprint.route("/rawdata/split/")
+@blueprint.route("/raw_data/split/")
+class SplitTrainTest(MethodView):
+    """Split a data set into train and test."""
+
+    @allow(Role.ADMIN, Role.PLATFORM)
+    @blueprint.arguments(SplitInputSchema)
+    @blueprint.response(201, TaskSchema)
+    @blueprint.alt_response(200, schema=TaskSchema, description="It was asked for before.")
+    @blueprint.alt_response(409, schema=ErrorSchema, description="Folds rely on another split.")
+    def post(self, payload: dict[str, Any]) -> tuple[Response, int]:
+        """Ask for the split of a data set; a job does it."""
+        raw_data, started = request_split(get_account().namespace, reader=Reader.CSV, **payload)
+        return jsonify(task_id=raw_data.split_job_id), 201 if started else 200
+
+
+@blueprint.route("/rawdata/customsplit/")
+class CustomSplitTrainTest(MethodView):
+    """Split a data set by its own reader."""
+
+    @allow(Role.ADMIN, Role.PLATFORM)
+    @blueprint.arguments(CustomSplitInputSchema)
+    @blueprint.response(201, TaskSchema)
+    @blueprint.alt_response(200, schema=TaskSchema, description="It was asked for before.")
+    def post(self, payload: dict[str, Any]) -> tuple[Response, int]:
+        """Ask for the split by the data set's own reader; a job does it."""
+        raw_data, started = request_split(
+            get_account().namespace, reader=Reader.SPECIFIC, **payload
+        )
+        return jsonify(task_id=raw_data.split_job_id), 201 if started else 200

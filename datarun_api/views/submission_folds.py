@@ -1,0 +1,129 @@
+"""Submissions on cross-validation folds."""
+
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask.views import MethodView
+from marshmallow import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import undefer
+
+from datarun_api.auth import allow, get_account
+from datarun_api.blueprints import ID, Blueprint
+from datarun_api.errors import BadInputError
+from datarun_api.extensions import db
+from datarun_api.fold_intake import BulkError, accept_folds
+from datarun_api.folds import get_fold
+from datarun_api.models import SubmissionFold
+from datarun_api.schemas import (
+    ErrorSchema,
+    SubmissionFoldInputSchema,
+    SubmissionFoldLightSchema,
+    SubmissionFoldPostedSchema,
+    SubmissionFoldSchema,
+)
+from datarun_api.wire import dump_fold, dump_light_fold, dump_posted_fold
+from datarun_client.states import Role
+
+blueprint = Blueprint(
+    "submissionfold", __name__, description="Submissions on cross-validation folds."
+)
+
+
+@blueprint.route("/submissionfold/")
+class SubmissionFoldList(MethodView):
+    """List all folds, or post new ones."""
+
+    @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @blueprint.response(200, SubmissionFoldSchema(many=True))
+    def get(self) -> Response:
+        """List all folds with all their fields."""
+        query = select(SubmissionFold).where(SubmissionFold.owner_id == get_account().namespace)
+        query = query.order_by(SubmissionFold.databoard_sf_id).options(undefer("*"))
+        return jsonify([dump_fold(fold) for fold in db.session.scalars(query)])
+
+    @allow(Role.ADMIN, Role.PLATFORM)
+    @blueprint.doc(
+        requestBody={
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "oneOf": [
+                            SubmissionFoldInputSchema,
+                            {"type": "array", "items": SubmissionFoldInputSchema},
+                        ]
+                    }
+                }
+            },
+        }
+    )
+    @blueprint.response(201, SubmissionFoldPostedSchema)
+    @blueprint.alt_response(
+        200, schema=SubmissionFoldPostedSchema, description="The same was there already."
+    )
+    @blueprint.alt_response(409, schema=ErrorSchema, description="What exists says otherwise.")
+    def post(self) -> tuple[Response, int]:
+        """Post a fold, or a list of folds of which all or none are accepted."""
+        payload = request.get_json()
+        if isinstance(payload, list):
+            return self._post_many(payload)
+        try:
+            (item,) = accept_folds(get_account().namespace, load_folds([payload]))
+        except BulkError as error:
+            raise error.refusals[0] from None
+        return jsonify(dump_posted_fold(item.fold)), 201 if item.started else 200
+
+    def _post_many(self, payload: list[Any]) -> tuple[Response, int]:
+        accepted = accept_folds(get_account().namespace, load_folds(payload))
+        started = any(item.started for item in accepted)
+        return jsonify([dump_posted_fold(item.fold) for item in accepted]), 201 if started else 200
+
+
+@blueprint.route(f"/submissionfold/<{ID}:databoard_sf_id>/")
+class SubmissionFoldDetail(MethodView):
+    """One fold."""
+
+    @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @blueprint.response(200, SubmissionFoldSchema)
+    @blueprint.alt_response(404, schema=ErrorSchema)
+    def get(self, databoard_sf_id: int) -> Response:
+        """Get one fold with all its fields."""
+        return jsonify(dump_fold(get_fold(get_account().namespace, databoard_sf_id)))
+
+
+@blueprint.route("/submissionfold-light/")
+class SubmissionFoldLightList(MethodView):
+    """The states of all folds."""
+
+    @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @blueprint.response(200, SubmissionFoldLightSchema(many=True))
+    def get(self) -> Response:
+        """List number, submission, state and ``new`` of all folds."""
+        query = select(SubmissionFold).where(SubmissionFold.owner_id == get_account().namespace)
+        rows = db.session.scalars(query.order_by(SubmissionFold.databoard_sf_id))
+        return jsonify([dump_light_fold(fold) for fold in rows])
+
+
+def load_folds(payload: list[Any]) -> list[dict[str, Any]]:
+    """Check the form of posted folds.
+
+    Raises
+    ------
+    BulkError
+        If some are malformed; says which and why.
+    """
+    schema = SubmissionFoldInputSchema()
+    loaded = []
+    refusals = {}
+    for place, item in enumerate(payload):
+        try:
+            loaded.append(schema.load(item))
+        except ValidationError as error:
+            fields = error.normalized_messages()
+            refusals[place] = BadInputError("The request has bad fields.", fields)
+    if refusals:
+        raise BulkError(refusals)
+    if not loaded:
+        raise BadInputError("The list is empty; send at least one fold.")
+    return loaded

@@ -1,0 +1,107 @@
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from datarun_api import create_app
+from datarun_api.config import load_config, parse_database_url
+from datarun_api.extensions import db
+from datarun_api.queues import Queues
+from datarun_client.errors import SettingError
+
+
+def test_health_is_200_when_postgresql_and_redis_answer(app):
+    response = app.test_client().get("/health")
+
+    assert response.status_code == 200
+    assert response.json == {"status": "ok", "postgresql": "ok", "redis": "ok"}
+
+
+def test_health_says_that_redis_is_away(app, monkeypatch):
+    monkeypatch.setitem(app.extensions, "datarun_queues", Queues("redis://127.0.0.1:1", "high"))
+
+    response = app.test_client().get("/health")
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    assert response.json == {"status": "unavailable", "postgresql": "ok", "redis": "no answer"}
+
+
+def test_health_says_that_postgresql_is_away(servers, tmp_path):
+    away = create_app(
+        {
+            "DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/nothing",
+            "REDIS_URL": servers.redis_url,
+            "STORAGE": str(tmp_path),
+        }
+    )
+
+    health = away.test_client().get("/health")
+    lists = away.test_client().get("/runapp/rawdata/", headers={"Authorization": "Bearer x"})
+
+    assert health.status_code == lists.status_code == 503
+    assert health.json["postgresql"] == "no answer"
+    assert lists.headers["Retry-After"]
+    assert set(lists.json) == {"error", "errors"}
+    away.extensions["datarun_queues"].connection.close()
+    with away.app_context():
+        db.engine.dispose()
+
+
+def test_a_lost_connection_is_503_and_other_database_errors_are_ours(app):
+    def lose():
+        raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
+
+    app.view_functions["health.get_health"], original = (
+        lose,
+        app.view_functions["health.get_health"],
+    )
+    try:
+        response = app.test_client().get("/health")
+    finally:
+        app.view_functions["health.get_health"] = original
+
+    assert response.status_code == 503
+
+
+def test_an_unknown_address_and_a_wrong_method_have_the_one_shape(platform):
+    unknown = platform.get("nothing/")
+    wrong = platform.call("DELETE", "rawdata/")
+
+    assert unknown.status_code == 404
+    assert wrong.status_code == 405
+    assert set(unknown.json) == set(wrong.json) == {"error", "errors"}
+    assert "POST" in wrong.headers["Allow"]
+
+
+def test_the_openapi_document_names_every_call(app):
+    paths = app.test_client().get("/openapi.json").json["paths"]
+
+    described = {
+        f"/runapp/{path}"
+        for path in (
+            "rawdata/",
+            "rawdata/split/",
+            "raw_data/split/",
+            "rawdata/customsplit/",
+            "submissionfold/",
+            "submissionfold/{databoard_sf_id}/",
+            "submissionfold-light/",
+            "testpredictions/list/",
+            "testpredictions/new/",
+        )
+    }
+    assert described | {"/health"} <= set(paths)
+
+
+def test_a_missing_address_says_what_to_do():
+    with pytest.raises(SettingError, match=r"DATABASE_URL is not set.*datarun up"):
+        create_app({"DATABASE_URL": None, "REDIS_URL": None})
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_every_spelling_of_postgresql_means_psycopg_3(scheme):
+    assert parse_database_url(f"{scheme}://a@b/c") == "postgresql+psycopg://a@b/c"
+
+
+def test_another_database_is_refused():
+    with pytest.raises(SettingError, match="postgresql://"):
+        load_config({"DATABASE_URL": "sqlite:///datarun.db"})
