@@ -1,0 +1,40 @@
+"""The worker of datarun: runs folds and data jobs, beside `rq worker`.
+
+Theory of operation
+-------------------
+::
+
+    Redis ──job: ids──►  RQ worker            worker.Worker: only our tasks, JSON only
+                            │ same process
+    API  ◄──HTTP, token──► work horse         work_horse.WorkHorse: claims, measures, reports
+                            │ socket, open files
+                         sandbox              sandbox.Sandbox: one child a fold, runs their code
+
+- The **RQ worker** takes jobs, which carry ids and nothing else. Redis only wakes it: what to do,
+  and with what, it asks the API. It doesn't fork for a job, because what can go wrong there
+  happens in a sandbox; its heartbeats come from a thread.
+- The **work horse** is the trusted code that carries out one job, in the worker's own process. It
+  holds the API's token. It moves bytes, cuts labels to the fold's train rows and checks what comes
+  back; it imports neither pandas nor scikit-learn and never unpickles.
+- The **sandbox** is a child process for one fold or one data job. Whatever is heavy or foreign runs
+  there: reading a CSV, a data set's reader, a submission. It gets open files and answers with
+  JSON and raw bytes (`programs` is what it can be told to do).
+
+Run it by ``rq worker -w datarun_worker.Worker high low``; `config` lists the settings.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datarun_worker.worker import Worker
+
+__all__ = ["Worker"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the worker class when it is asked for, so that a sandbox needn't import RQ."""
+    if name == "Worker":
+        from datarun_worker.worker import Worker
+
+        return Worker
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,151 @@
+"""The worker's settings: one table, the only reader of the environment in this package.
+
+Times are in seconds, sizes in bytes.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datarun_client.errors import SettingError
+from datarun_client.settings import (
+    Setting,
+    parse_bytes,
+    parse_count,
+    parse_seconds,
+    read_settings,
+)
+from datarun_worker.isolation import Isolation
+
+
+def parse_folder(text: str) -> Path:
+    """Read a folder's name; ``~`` is the home of the worker's user."""
+    return Path(text).expanduser().absolute()
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Read a comma-separated list of names.
+
+    Raises
+    ------
+    ValueError
+        If one is no dotted name.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError("write dotted names of modules, separated by commas")
+    return names
+
+
+def parse_isolation(text: str) -> Isolation:
+    """Read an isolation level.
+
+    Raises
+    ------
+    ValueError
+        If there is no such level.
+    """
+    try:
+        return Isolation(text)
+    except ValueError:
+        raise ValueError(f"choose from {', '.join(Isolation)}") from None
+
+
+SETTINGS = (
+    Setting("DATARUN_URL", None, str, "The API's address, such as http://127.0.0.1:8000/."),
+    Setting("DATARUN_TOKEN", None, str, "The token of an account of role `worker`."),
+    Setting(
+        "DATARUN_CACHE",
+        "~/.cache/datarun",
+        parse_folder,
+        "The folder for files that the API has; the workers of a machine share it.",
+    ),
+    Setting("DATARUN_CACHE_SIZE", "10G", parse_bytes, "Bytes that the cache may hold."),
+    Setting(
+        "DATARUN_TIME_LIMIT",
+        "3600",
+        parse_seconds,
+        "Seconds that a whole fold or data job may take, unless its data set says otherwise.",
+    ),
+    Setting(
+        "DATARUN_MEMORY_LIMIT",
+        "4G",
+        parse_bytes,
+        "Bytes of memory that a fold or data job may use, unless its data set says otherwise.",
+    ),
+    Setting("DATARUN_LOG_LIMIT", "64K", parse_bytes, "Bytes that are kept of a fold's output."),
+    Setting(
+        "DATARUN_SCRATCH_LIMIT",
+        "1G",
+        parse_bytes,
+        "Bytes that a fold may write into its scratch folder.",
+    ),
+    Setting(
+        "DATARUN_PREDICTIONS_LIMIT",
+        "1G",
+        parse_bytes,
+        "Bytes that predictions of a phase may have.",
+    ),
+    Setting("DATARUN_PROCESS_LIMIT", "256", parse_count, "Processes and threads of a fold."),
+    Setting(
+        "DATARUN_ISOLATION",
+        Isolation.NONE,
+        parse_isolation,
+        "How folds are confined; `none` runs them unconfined, which is for trusted code only.",
+    ),
+    Setting(
+        "DATARUN_PRELOAD",
+        "",
+        parse_names,
+        "More modules, separated by commas, that are imported once, before the first fold.",
+    ),
+    Setting("DATARUN_CONNECT_TIMEOUT", "10", parse_seconds, "Seconds to wait for a connection."),
+    Setting("DATARUN_READ_TIMEOUT", "60", parse_seconds, "Seconds to wait for the API's answer."),
+    Setting(
+        "DATARUN_RETRY_TIME",
+        "300",
+        parse_seconds,
+        "Seconds for which a request is tried again while the API can't be reached.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings' values; see `SETTINGS` for what each is."""
+
+    url: str
+    token: str = field(repr=False)
+    cache: Path
+    cache_size: int
+    time_limit: float
+    memory_limit: int
+    log_limit: int
+    scratch_limit: int
+    predictions_limit: int
+    process_limit: int
+    isolation: Isolation
+    preload: tuple[str, ...]
+    connect_timeout: float
+    read_timeout: float
+    retry_time: float
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+
+    Raises
+    ------
+    SettingError
+        If a value can't be read or a necessary one is missing.
+    """
+    values = read_settings(SETTINGS, environ)
+    for setting in SETTINGS:
+        if values[setting.key] is None:
+            raise SettingError(f"{setting.name} is not set. {setting.help}")
+    return Settings(**values)

@@ -1,0 +1,55 @@
+"""The worker's errors: theirs and ours, never one for both.
+
+::
+
+    DatarunError
+    ├── ProgramError            a submission's or a data set's fault; a result, told to its author
+    └── WorkerError             our fault; the fold is tried again
+        ├── ApiError            the API can't be reached, or refuses what we ask
+        │   └── AttemptLostError    another attempt is the newest one, or the fold is final
+        ├── CacheError          a file can't be had as it was promised
+        └── PartError           a data set's part isn't in the form that we write
+"""
+
+from datarun_client.errors import DatarunError
+from datarun_client.states import FailureKind
+
+
+class ProgramError(DatarunError):
+    """A submission or a data set did what it mustn't; raised inside a sandbox.
+
+    Parameters
+    ----------
+    kind : FailureKind
+        Whose fault it is.
+    message : str
+        What went wrong and what to do, for the author.
+    """
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class WorkerError(DatarunError):
+    """The worker, its machine or the API is at fault."""
+
+
+class ApiError(WorkerError):
+    """The API can't be reached, or refuses what the worker asks."""
+
+
+class AttemptLostError(ApiError):
+    """The attempt is no longer the newest one, or its fold is final: stop, drop everything."""
+
+
+class CacheError(WorkerError):
+    """A file can't be had as it was promised."""
+
+
+class PartError(WorkerError):
+    """A data set's part isn't in the form that the split writes."""

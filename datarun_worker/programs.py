@@ -1,0 +1,275 @@
+"""What a sandbox can be told to do; runs in it, beside the code of a submission or a reader.
+
+A sandbox serves one fold or one data job. A fold's commands are `train`, `validate`, `test`, in
+this order, and what was trained stays in the process between them. A data job's are `split_csv`,
+or `add_files` as often as it takes and then `split_reader`.
+
+Each takes what JSON can say, and open files by name: inputs to read or map, outputs to write.
+Each returns what JSON can say. Errors of the author are `ProgramError`; everything else is ours.
+"""
+
+import importlib
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from datarun_client.states import FailureKind, WorkflowElement
+from datarun_worker import child
+from datarun_worker.claims import READER_FILE
+from datarun_worker.datasets import SplitData, read_csv, split_data
+from datarun_worker.errors import ProgramError
+from datarun_worker.parts import Labels, dump_features, dump_labels, load_features
+from datarun_worker.predictions import convert_predictions, write_predictions
+from datarun_worker.readers import SpecificReader
+from datarun_worker.tracebacks import author_code
+from datarun_worker.workflow import Workflow, choose_form, take_rows
+
+Arguments = Mapping[str, Any]
+Files = Mapping[str, int]
+
+
+@dataclass
+class Fold:
+    """What stays in the process from one command of a fold to the next.
+
+    Attributes
+    ----------
+    elements : tuple of WorkflowElement
+    source : Path
+        The folder of the submission's files.
+    reader : SpecificReader or None
+        The data set's own reader, if it has one.
+    trained : object
+        A `Workflow`, or what the reader's `train_submission` returned.
+    """
+
+    elements: tuple[WorkflowElement, ...]
+    source: Path
+    reader: SpecificReader | None
+    trained: Any = None
+
+    @property
+    def trainer(self) -> SpecificReader | None:
+        """The reader, if it trains submissions itself."""
+        return self.reader if self.reader is not None and self.reader.trains_itself else None
+
+
+_fold: Fold | None = None
+
+
+def train(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Train the submission on the fold's train rows.
+
+    Parameters
+    ----------
+    arguments : mapping
+        ``workflow_elements``, a list of words.
+    inputs : mapping
+        ``X_train``; ``y_train``, the labels of the train rows alone unless the reader trains by
+        itself; ``train_is``, int64; and ``specific.py`` if the data set has a reader.
+    outputs : mapping
+        None.
+    """
+    global _fold
+    source = child.SOURCE
+    if source is None:
+        raise RuntimeError("a fold was begun before its submission's files were there")
+    reader = None
+    if READER_FILE in inputs:
+        reader = SpecificReader(_place_reader(inputs[READER_FILE]), source)
+    elements = tuple(WorkflowElement(word) for word in arguments["workflow_elements"])
+    _fold = Fold(elements, source, reader)
+    X = load_features(inputs["X_train"])
+    y = Labels.read(inputs["y_train"]).load()
+    train_is = np.frombuffer(_read_all(inputs["train_is"]), dtype="<i8").astype(np.int64)
+    if _fold.trainer is not None:
+        _fold.trained = _fold.trainer.train(child.PACKAGE, X, y, train_is)
+    else:
+        X = take_rows(choose_form(X, elements), train_is)
+        with author_code(source):
+            _fold.trained = Workflow(elements, _load_element).fit(X, y)
+    return {}
+
+
+def validate(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Predict the whole train set.
+
+    Parameters
+    ----------
+    arguments : mapping
+        ``n_rows``
+    inputs : mapping
+        ``X_train``
+    outputs : mapping
+        ``predictions``, raw float64 in C order.
+
+    Returns
+    -------
+    dict
+        ``shape``, ``dtype`` and ``is_classifier``
+    """
+    return _predict(inputs["X_train"], arguments["n_rows"], outputs["predictions"])
+
+
+def test(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Predict the held-out test set, ``X_test``; otherwise as `validate`."""
+    return _predict(inputs["X_test"], arguments["n_rows"], outputs["predictions"])
+
+
+def split_csv(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Split a standard data set.
+
+    Parameters
+    ----------
+    arguments : mapping
+        ``name``, ``target_column``, ``held_out_test``, ``random_state``
+    inputs : mapping
+        ``data``, the CSV file.
+    outputs : mapping
+        ``X_train``, ``y_train``, ``X_test``, ``y_test``
+
+    Returns
+    -------
+    dict
+        ``n_train``, ``n_test``
+    """
+    with os.fdopen(os.dup(inputs["data"]), "rb") as file:
+        data = read_csv(file, arguments["name"])
+    parts = split_data(
+        data,
+        arguments["target_column"],
+        arguments["held_out_test"],
+        arguments["random_state"],
+    )
+    return _write_parts(parts, outputs)
+
+
+def add_files(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Copy some of a data set's files, by their names, into the folder that its reader gets."""
+    folder = _data_folder()
+    for name, descriptor in inputs.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.dup(descriptor), "rb") as file, path.open("xb") as copy:
+            shutil.copyfileobj(file, copy)
+    return {}
+
+
+def split_reader(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Let a data set's own reader prepare and split it.
+
+    Parameters
+    ----------
+    arguments : mapping
+        Empty.
+    inputs : mapping
+        ``specific.py``; the data set's other files came by `add_files`.
+    outputs : mapping
+        As of `split_csv`, and ``prepared``: a tar of the files that the reader wrote.
+
+    Returns
+    -------
+    dict
+        ``n_train``, ``n_test``, and ``n_prepared``, how many files the tar holds.
+    """
+    reader = SpecificReader(_place_reader(inputs[READER_FILE]))
+    folder = _data_folder()
+    before = _list_files(folder)
+    parts = reader.read_data(folder)
+    written = [path for path, stamp in _list_files(folder).items() if before.get(path) != stamp]
+    _write_tar(folder, written, outputs["prepared"])
+    return {**_write_parts(parts, outputs, reader.trains_itself), "n_prepared": len(written)}
+
+
+COMMANDS: dict[str, Callable[[Arguments, Files, Files], dict[str, Any]]] = {
+    "train": train,
+    "validate": validate,
+    "test": test,
+    "split_csv": split_csv,
+    "add_files": add_files,
+    "split_reader": split_reader,
+}
+
+
+def _predict(features: int, n_rows: int, output: int) -> dict[str, Any]:
+    if _fold is None:
+        raise RuntimeError("predictions were asked of a fold that isn't trained")
+    X = load_features(features)
+    if _fold.trainer is not None:
+        value = _fold.trainer.predict(_fold.trained, X, n_rows)
+        is_classifier = WorkflowElement.CLASSIFIER in _fold.elements
+    else:
+        with author_code(_fold.source):
+            value = _fold.trained.predict(choose_form(X, _fold.elements))
+        is_classifier = _fold.trained.is_classifier
+    # Converting runs code of theirs too, if what they returned is of a class of theirs.
+    with author_code(_fold.source):
+        predictions = convert_predictions(value)
+    return {**write_predictions(output, predictions), "is_classifier": is_classifier}
+
+
+def _load_element(element: WorkflowElement) -> ModuleType:
+    name = f"{child.PACKAGE}.{element}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ProgramError(
+            FailureKind.SUBMISSION_ERROR, f"The submission has no file {element.file_name}."
+        ) from None
+
+
+def _place_reader(descriptor: int) -> Path:
+    folder = Path("reader").absolute()
+    folder.mkdir()
+    (folder / READER_FILE).write_bytes(_read_all(descriptor))
+    return folder
+
+
+def _data_folder() -> Path:
+    folder = Path("data").absolute()
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _read_all(descriptor: int) -> bytes:
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _list_files(folder: Path) -> dict[str, tuple[int, int, int]]:
+    stamps = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            status = path.stat()
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+            stamps[path.relative_to(folder).as_posix()] = stamp
+    return stamps
+
+
+def _write_tar(folder: Path, names: list[str], output: int) -> None:
+    with os.fdopen(os.dup(output), "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+        for name in names:
+            member = tar.gettarinfo(folder / name, arcname=name)
+            # The same files make the same tar, whoever writes it and when.
+            member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
+            with (folder / name).open("rb") as content:
+                tar.addfile(member, content)
+
+
+def _write_parts(parts: SplitData, outputs: Files, trains_itself: bool = False) -> dict[str, Any]:
+    dump_features(outputs["X_train"], parts.X_train)
+    dump_features(outputs["X_test"], parts.X_test)
+    return {
+        "n_train": dump_labels(outputs["y_train"], parts.y_train, trains_itself),
+        "n_test": dump_labels(outputs["y_test"], parts.y_test, trains_itself),
+    }

@@ -1,0 +1,148 @@
+"""A data set's own reader: a Python file that came with it.
+
+It defines ``prepare_data(path)``, ``get_train_data(path)`` and ``get_test_data(path)``, where
+`path` is the folder of the data set's files and the latter two return X and y; and, if the data
+set trains submissions in its own way, ``train_submission(module_path, X, y, train_is)`` and
+``test_submission(trained, X, test_is)``.
+
+Its author is the organizer, not the submission's: what it raises is a `data_error`, unless the
+exception came through the submission's files.
+"""
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datarun_client.states import FailureKind
+from datarun_worker import tracebacks
+from datarun_worker.claims import READER_FILE
+from datarun_worker.datasets import SplitData
+from datarun_worker.errors import ProgramError
+
+_MODULE = Path(READER_FILE).stem
+
+
+class SpecificReader:
+    """The functions of an uploaded reader.
+
+    Parameters
+    ----------
+    folder : Path
+        Where its file is.
+    submission_folder : Path, optional
+        The folder of the submission that it trains, if it trains one.
+    """
+
+    def __init__(self, folder: Path, submission_folder: Path | None = None) -> None:
+        self._folder = folder
+        self._submission_folder = submission_folder
+        with self._reader_code():
+            spec = importlib.util.spec_from_file_location(_MODULE, folder / READER_FILE)
+            assert spec is not None  # noqa: S101 - a .py file has a loader
+            assert spec.loader is not None  # noqa: S101
+            self._module = importlib.util.module_from_spec(spec)
+            # X may hold objects of the reader's classes: their pickles name this module.
+            sys.modules[_MODULE] = self._module
+            spec.loader.exec_module(self._module)
+        defined = [self._defines(name) for name in ("train_submission", "test_submission")]
+        if any(defined) and not all(defined):
+            raise ProgramError(
+                FailureKind.DATA_ERROR,
+                f"{READER_FILE} defines one of train_submission and test_submission; "
+                "define both or neither.",
+            )
+        self.trains_itself = all(defined)
+
+    def read_data(self, data_folder: Path) -> SplitData:
+        """Let the reader prepare and read its data set.
+
+        Parameters
+        ----------
+        data_folder : Path
+            The data set's files; the reader may write into it.
+
+        Raises
+        ------
+        ProgramError
+            `data_error`
+        """
+        path = str(data_folder)
+        self._call("prepare_data", path)
+        return SplitData(*self._get("get_train_data", path), *self._get("get_test_data", path))
+
+    def train(self, module_path: str, X: Any, y: Any, train_is: npt.NDArray[np.int64]) -> Any:
+        """Let the reader train a submission.
+
+        Parameters
+        ----------
+        module_path : str
+            The package of the submission's files.
+        X, y : object
+            The whole train set, as the reader gave it.
+        train_is : ndarray of int64 of shape (n_samples,)
+
+        Returns
+        -------
+        object
+            Whatever `predict` then needs.
+        """
+        return self._call("train_submission", module_path, X, y, train_is)
+
+    def predict(self, trained: Any, X: Any, n_rows: int) -> Any:
+        """Let the reader predict with what it trained, for all rows."""
+        return self._call("test_submission", trained, X, np.arange(n_rows))
+
+    def _get(self, name: str, path: str) -> tuple[Any, Any]:
+        data = self._call(name, path)
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise ProgramError(
+                FailureKind.DATA_ERROR, f"{READER_FILE}: {name}(path) must return X and y."
+            )
+        X, y = data
+        if _count_rows(X) != _count_rows(y):
+            raise ProgramError(
+                FailureKind.DATA_ERROR,
+                f"{READER_FILE}: {name}(path) returned {_count_rows(X)} rows of X and "
+                f"{_count_rows(y)} of y.",
+            )
+        return X, y
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        if not self._defines(name):
+            raise ProgramError(FailureKind.DATA_ERROR, f"{READER_FILE} defines no {name}.")
+        with self._reader_code():
+            return getattr(self._module, name)(*arguments)
+
+    def _defines(self, name: str) -> bool:
+        return callable(getattr(self._module, name, None))
+
+    @contextlib.contextmanager
+    def _reader_code(self) -> Iterator[None]:
+        try:
+            yield
+        except (ProgramError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            if self._submission_folder is not None and tracebacks.comes_from(
+                error, self._submission_folder
+            ):
+                with tracebacks.author_code(self._submission_folder):
+                    raise
+            text = tracebacks.format_error(error, self._folder)
+            raise ProgramError(FailureKind.DATA_ERROR, text) from error
+
+
+def _count_rows(values: Any) -> int:
+    """Count rows; a sparse matrix has a shape and no length."""
+    try:
+        return int(values.shape[0]) if hasattr(values, "shape") else len(values)
+    except (TypeError, IndexError):
+        raise ProgramError(
+            FailureKind.DATA_ERROR, f"X and y have rows; a {type(values).__name__} has none."
+        ) from None

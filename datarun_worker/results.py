@@ -1,0 +1,126 @@
+"""Records of what a job has come to, as the API takes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from datarun_client.codec import encode_predictions
+from datarun_client.states import FailureKind, SplitState, State
+from datarun_worker.claims import FileEntry
+from datarun_worker.predictions import Predictions, shape_of
+
+_KIB = 1024
+
+
+class Phase(Enum):
+    """The phases of a fold, in their order; the values are for messages."""
+
+    TRAIN = "training"
+    VALIDATE = "predicting the train set"
+    TEST = "predicting the test set"
+
+    @property
+    def state(self) -> State:
+        """The wire state of a fold for which this phase has ended well."""
+        return {
+            Phase.TRAIN: State.TRAINED,
+            Phase.VALIDATE: State.VALIDATED,
+            Phase.TEST: State.TESTED,
+        }[self]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What one phase used, measured from outside its process.
+
+    Attributes
+    ----------
+    wall_time, cpu_time : float
+        Seconds.
+    peak_memory : int
+        Bytes.
+    """
+
+    wall_time: float = 0.0
+    cpu_time: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """How an attempt at a fold ended.
+
+    Attributes
+    ----------
+    failure_kind : FailureKind or None
+        None if it went well.
+    log_messages : str
+        What the submission printed, warnings, and why it failed.
+    full_train_predictions, test_predictions : ndarray of float64, or None
+        Of shape ``(n_samples,)`` or ``(n_samples, n_columns)``; None if it failed.
+    measures : dict
+        Of the phases that were begun.
+    """
+
+    failure_kind: FailureKind | None
+    log_messages: str
+    full_train_predictions: Predictions | None = None
+    test_predictions: Predictions | None = None
+    measures: dict[Phase, Measures] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Write it as the API takes it: times in seconds, memory in kB."""
+        train, validate, test = (self.measures.get(phase, Measures()) for phase in Phase)
+        return {
+            "state": State.TESTED if self.failure_kind is None else State.ERROR,
+            "failure_kind": self.failure_kind,
+            "log_messages": self.log_messages,
+            "full_train_predictions": _encode(self.full_train_predictions),
+            "full_train_shape": shape_of(self.full_train_predictions),
+            "test_predictions": _encode(self.test_predictions),
+            "test_shape": shape_of(self.test_predictions),
+            "train_time": train.wall_time,
+            "validation_time": validate.wall_time,
+            "test_time": test.wall_time,
+            "train_cpu_time": train.cpu_time,
+            "test_cpu_time": test.cpu_time,
+            "train_memory": train.peak_memory / _KIB,
+            "test_memory": test.peak_memory / _KIB,
+        }
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """How an attempt at a split ended.
+
+    Attributes
+    ----------
+    error : str or None
+        None if it went well.
+    n_train, n_test : int or None
+        Rows of the parts.
+    files : sequence of FileEntry
+        The parts; the API has their content already.
+    """
+
+    error: str | None
+    n_train: int | None = None
+    n_test: int | None = None
+    files: Sequence[FileEntry] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Write it as the API takes it."""
+        return {
+            "state": SplitState.DONE if self.error is None else SplitState.ERROR,
+            "error": self.error,
+            "n_train": self.n_train,
+            "n_test": self.n_test,
+            "files": [
+                {"name": file.name, "sha256": file.sha256, "size": file.size} for file in self.files
+            ],
+        }
+
+
+def _encode(predictions: Predictions | None) -> str | None:
+    return None if predictions is None else encode_predictions(predictions)

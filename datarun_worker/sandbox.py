@@ -1,0 +1,576 @@
+"""The worker's side of the execution engine: starts, measures, limits and kills sandboxes.
+
+Theory of operation
+-------------------
+::
+
+    worker ──exec──► zygote ──fork──► child (one a sandbox)
+       │ ▲              │               │ │
+       │ └── socket ────┘               │ │   "fork": gives the worker the child's ends
+       ├──── socket ────────────────────┘ │   commands with open files; answers as JSON
+       └◄─── pipe ────────────────────────┘   what the child prints
+
+The worker holds all secrets and is the only one that decides: how long, how much, how it ended.
+The zygote (`datarun_worker.zygote`) is clean and warm. The child (`datarun_worker.child`) is first
+our code, which gives up what it has (`datarun_worker.confine`), and then a stranger's; nothing that
+it says is believed without a check. A thread a sandbox, the watcher, reads what the child prints,
+follows its process tree in /proc, and kills at a limit; so limits hold between calls too.
+
+Three things can end a call otherwise than well. The submission did it: `SubmissionFailure`, a
+result. We, or the machine, did it: `SandboxError`. Or the worker's other threads called `kill`:
+`SandboxError` too.
+"""
+
+import base64
+import contextlib
+import json
+import math
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from datarun_client.errors import DatarunError
+from datarun_client.states import FailureKind
+from datarun_worker.channel import Channel, ChannelError, close_files
+from datarun_worker.confine import Limits
+from datarun_worker.errors import WorkerError
+from datarun_worker.isolation import Isolation
+from datarun_worker.logs import LogBuffer, clean_text
+from datarun_worker.measures import TreeMeter, Usage, list_tree
+
+__all__ = ["Engine", "Limits", "Reply", "Sandbox", "SandboxError", "SubmissionFailure", "Usage"]
+
+WATCH_INTERVAL = 0.02
+"""Seconds between two looks at a process tree; at 4 GB/s of new memory an overrun of 80 MB."""
+
+START_TIMEOUT = 60.0
+"""Seconds that a zygote may take to import its modules."""
+
+END_TIMEOUT = 10.0
+"""Seconds until a killed process tree must be gone."""
+
+_PIPE_READ = 64 * 1024
+_MAX_PIPE = 1024 * 1024
+
+_THREAD_SETTINGS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+_CHILDS_KINDS = frozenset(FailureKind) - {FailureKind.CANCELLED}
+"""The kinds that a child may claim."""
+
+
+class SandboxError(WorkerError):
+    """The engine or the machine is at fault, or the call was stopped from our side."""
+
+
+class SubmissionFailure(DatarunError):  # noqa: N818 -- a result, not an error of ours
+    """The code in a sandbox failed, or was stopped at a limit.
+
+    Parameters
+    ----------
+    kind : FailureKind
+    message : str
+        For the author: a traceback, or which limit it was and how much was used.
+    usage : Usage
+        Of the call that ended this way.
+    """
+
+    def __init__(self, kind: FailureKind, message: str, usage: Usage) -> None:
+        super().__init__(kind, message, usage)
+        self.kind = kind
+        self.message = message
+        self.usage = usage
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a command answered, and what it used.
+
+    Attributes
+    ----------
+    value : dict
+        JSON of a stranger: check it before use.
+    usage : Usage
+        Measured from outside.
+    """
+
+    value: dict[str, Any]
+    usage: Usage
+
+
+class Sandbox:
+    """One confined child: one fold, or one data job.
+
+    Made by `Engine.open_sandbox`; a context manager that closes itself.
+
+    Attributes
+    ----------
+    pid : int
+        The child's number as the worker sees it.
+    """
+
+    def __init__(
+        self, descriptors: Sequence[int], limits: Limits, folder: Path | None = None
+    ) -> None:
+        end, self._log, self._end_reader, self._pidfd = descriptors
+        self._channel = Channel(socket.socket(fileno=end))
+        self._limits = limits
+        self._folder = folder
+        # Two threads read it: the watcher, and whoever asks for what was printed.
+        os.set_blocking(self._log, False)
+        self._log_buffer = LogBuffer(limits.log)
+        self._log_is_open = True
+        self.pid = _read_pid(self._pidfd)
+        self._meter = TreeMeter(self.pid)
+        self._lock = threading.Lock()
+        self._verdict: tuple[FailureKind, str] | None = None
+        self._stopped = False
+        self._end: dict[str, Any] | None = None
+        self._ended = threading.Event()
+        self._deadline, self._time_limit = math.inf, limits.time
+        self._time_left = limits.time
+        self._calls = 0
+        self._hangup_reader, self._hangup = os.pipe()
+        self._watcher = threading.Thread(target=self._watch, name="sandbox-watcher", daemon=True)
+        self._watcher.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def call(
+        self,
+        command: str,
+        arguments: Mapping[str, Any],
+        inputs: Mapping[str, int] | None = None,
+        outputs: Mapping[str, int] | None = None,
+        time_limit: float | None = None,
+    ) -> Reply:
+        """Have the child carry out one command.
+
+        Parameters
+        ----------
+        command : str
+            A name in the `COMMANDS` of the engine's programs.
+        arguments : mapping
+            What fits into JSON and a short message.
+        inputs, outputs : mapping of str to int
+            Open files that the child gets; they stay open here.
+        time_limit : float, optional
+            Seconds for this call; what is left of `Limits.time` bounds it in any case.
+
+        Raises
+        ------
+        SubmissionFailure
+            The code failed or was stopped at a limit.
+        SandboxError
+            The engine is at fault, or `kill` was called.
+        """
+        inputs, outputs = inputs or {}, outputs or {}
+        body = {
+            "command": command,
+            "arguments": dict(arguments),
+            "inputs": list(inputs),
+            "outputs": list(outputs),
+        }
+        limit = self._time_left if time_limit is None else min(time_limit, self._time_left)
+        return self._ask(body, [*inputs.values(), *outputs.values()], limit)
+
+    def read_log(self) -> str:
+        """Give what was printed so far, cleaned; of too much the first and the last part.
+
+        What was printed before a call's reply is in it once the call has returned.
+        """
+        if not self._ended.is_set() and self._hangup >= 0:
+            self._drain_log()
+        with self._lock:
+            return self._log_buffer.read()
+
+    def kill(self) -> None:
+        """Kill the process tree; a running `call` raises SandboxError. Any thread may call it."""
+        self._stopped = True
+        self._kill_tree()
+
+    def close(self) -> None:
+        """Kill what is left; afterwards the process tree is dead and its scratch folder gone."""
+        if self._hangup < 0:
+            return
+        self._kill_tree()
+        os.close(self._hangup)
+        self._hangup = -1
+        self._watcher.join(END_TIMEOUT)
+        self._channel.close()
+        close_files((self._log, self._end_reader, self._pidfd, self._hangup_reader))
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _enter(self, source: Mapping[str, bytes]) -> None:
+        """Give the child its files and limits; from then on it is confined."""
+        files = {name: base64.b64encode(content).decode() for name, content in source.items()}
+        with tempfile.TemporaryFile() as file:
+            file.write(json.dumps(files).encode())
+            file.flush()
+            file.seek(0)
+            body = {
+                "limits": asdict(self._limits),
+                "folder": str(self._folder) if self._folder else "",
+            }
+            self._ask(body, [file.fileno()], START_TIMEOUT)
+        self._time_left = self._limits.time
+
+    def _ask(self, body: dict[str, Any], descriptors: Sequence[int], limit: float) -> Reply:
+        self._calls += 1
+        started, cpu_before = time.monotonic(), self._meter.read_cpu()
+        self._meter.start_phase()
+        self._time_limit = limit
+        self._deadline = started + limit
+        answer = None
+        with contextlib.suppress(OSError):
+            # A child that is dead already is told below.
+            self._channel.send({**body, "id": self._calls}, descriptors)
+            answer = self._wait_for_answer()
+        self._deadline = math.inf
+        usage = Usage(
+            wall_time=time.monotonic() - started,
+            cpu_time=max(0.0, self._read_cpu() - cpu_before),
+            peak_memory=self._meter.read_peak(),
+        )
+        self._time_left = max(0.0, self._time_left - usage.wall_time)
+        if self._stopped:
+            raise SandboxError("the call was stopped by the worker")
+        if self._verdict is not None or answer is None:
+            raise self._explain_end(usage)
+        return self._check_answer(answer, usage)
+
+    def _wait_for_answer(self) -> dict[str, Any] | None:
+        """Wait for the answer to the last message; None when there will be none."""
+        poller = select.poll()
+        poller.register(self._channel, select.POLLIN)
+        poller.register(self._end_reader, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poller.poll()}
+        if self._channel.fileno() not in ready:
+            return None
+        try:
+            message = self._channel.receive()
+        except ChannelError as error:
+            return {"ok": False, "kind": FailureKind.SUBMISSION_ERROR, "message": str(error)}
+        return None if message is None else message.body
+
+    def _check_answer(self, answer: dict[str, Any], usage: Usage) -> Reply:
+        """Tell what the child claims; anything out of form was the author's doing."""
+        value, kind, text = answer.get("value"), answer.get("kind"), answer.get("message")
+        if answer.get("id") == self._calls or "id" not in answer:
+            if answer.get("ok") is True and isinstance(value, dict):
+                return Reply(value, usage)
+            if answer.get("ok") is False and kind in _CHILDS_KINDS and isinstance(text, str):
+                kind, text = FailureKind(kind), clean_text(text)
+                if kind is FailureKind.PLATFORM_ERROR:
+                    raise SandboxError(text)
+                if kind is FailureKind.MEMORY_LIMIT:
+                    text += self._tell_memory(usage.peak_memory)
+                raise SubmissionFailure(kind, text, usage)
+        raise SubmissionFailure(
+            FailureKind.SUBMISSION_ERROR,
+            "The submission wrote to the channel that carries its results.",
+            usage,
+        )
+
+    def _explain_end(self, usage: Usage) -> DatarunError:
+        """Say why the child is dead."""
+        if self._verdict is not None:
+            return SubmissionFailure(*self._verdict, usage)
+        self._kill_tree()
+        self._ended.wait(END_TIMEOUT)
+        if self._end is None:
+            return SandboxError("the zygote ended, and its sandboxes with it")
+        code = os.waitstatus_to_exitcode(self._end["status"])
+        if code >= 0:
+            text = f"The submission ended without a result (exit status {code})."
+            return SubmissionFailure(FailureKind.SUBMISSION_ERROR, text, usage)
+        name = _name_signal(-code)
+        if -code == signal.SIGSYS:
+            text = "The submission made a system call that a sandbox forbids (SIGSYS)."
+            return SubmissionFailure(FailureKind.FORBIDDEN, text, usage)
+        text = f"The submission ended without a result: it was killed by {name}."
+        return SubmissionFailure(FailureKind.SUBMISSION_ERROR, text, usage)
+
+    def _read_cpu(self) -> float:
+        if self._end is not None:
+            return max(float(self._end["cpu_time"]), self._meter.read_cpu())
+        return self._meter.read_cpu()
+
+    def _watch(self) -> None:
+        """Read what the child prints and hold it to its limits until it is dead."""
+        poller = select.poll()
+        for descriptor in (self._log, self._end_reader, self._hangup_reader):
+            poller.register(descriptor, select.POLLIN)
+        next_look = 0.0
+        while not self._ended.is_set():
+            ready = {descriptor for descriptor, _ in poller.poll(1000 * WATCH_INTERVAL)}
+            # One read a turn: a child that prints without end mustn't keep us from looking.
+            if self._log in ready and not self._read_log_pipe():
+                poller.unregister(self._log)
+            if self._hangup_reader in ready:
+                # Closing: the end is due and comes by itself.
+                poller.unregister(self._hangup_reader)
+            if self._end_reader in ready:
+                self._take_end()
+            elif time.monotonic() >= next_look:
+                self._look()
+                next_look = time.monotonic() + WATCH_INTERVAL
+
+    def _read_log_pipe(self) -> bool:
+        """Take some of what was printed; False once nothing more can come."""
+        with self._lock:
+            try:
+                data = os.read(self._log, _PIPE_READ)
+            except BlockingIOError:
+                # Another thread was faster.
+                return True
+            self._log_buffer.write(data)
+        return bool(data)
+
+    def _take_end(self) -> None:
+        """Take the zygote's word that the tree is dead, and what it printed last."""
+        data = os.read(self._end_reader, 4096)
+        self._end = json.loads(data) if data else None
+        self._drain_log()
+        self._ended.set()
+
+    def _drain_log(self) -> None:
+        """Take all that lies in the pipe."""
+        for _ in range(_MAX_PIPE // _PIPE_READ):
+            if not select.select([self._log], [], [], 0)[0] or not self._read_log_pipe():
+                break
+
+    def _look(self) -> None:
+        """Compare the tree with its limits."""
+        if self._verdict is not None:
+            # Something may have been forked while the tree was being killed.
+            self._kill_tree()
+            return
+        if time.monotonic() > self._deadline:
+            text = f"Stopped at the time limit of {self._time_limit:g} s."
+            self._stop(FailureKind.TIME_LIMIT, text)
+            return
+        memory = self._meter.sample(self._limits.memory)
+        if memory > self._limits.memory:
+            text = "Stopped at the memory limit." + self._tell_memory(memory)
+            self._stop(FailureKind.MEMORY_LIMIT, text)
+
+    def _tell_memory(self, used: int) -> str:
+        peak, limit = used / 2**20, self._limits.memory / 2**20
+        return f"\nMemory: {peak:.0f} MiB at the peak, the limit is {limit:.0f} MiB."
+
+    def _stop(self, kind: FailureKind, text: str) -> None:
+        self._verdict = (kind, text)
+        self._kill_tree()
+
+    def _kill_tree(self) -> None:
+        """Kill the child and its descendants; what escapes this look, the zygote finds."""
+        if self._ended.is_set():
+            return
+        for pid in reversed(list_tree(self.pid)[1:]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+
+class Engine:
+    """Keeps a zygote and opens sandboxes.
+
+    Start it before the worker reads any secret, from the thread that lives longest: the zygote
+    dies with the thread that started it.
+
+    Parameters
+    ----------
+    isolation : Isolation
+        How sandboxes are confined.
+    preload : sequence of str
+        Modules that the zygote imports besides its own list.
+    programs : str
+        The module whose `COMMANDS` the sandboxes carry out.
+    cache_folder : pathlib.Path, optional
+        Where the files lie that `open_input` opens.
+    """
+
+    def __init__(
+        self,
+        isolation: Isolation,
+        preload: Sequence[str] = (),
+        programs: str = "datarun_worker.programs",
+        cache_folder: Path | None = None,
+    ) -> None:
+        self.isolation = isolation
+        self._cache_folder = cache_folder
+        self._arguments = [str(isolation), programs, *preload]
+        self._lock = threading.Lock()
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the zygote and wait until it is warm.
+
+        Raises
+        ------
+        SandboxError
+            It can't start; its own words are in the message.
+        """
+        with self._lock:
+            self._start()
+
+    def stop(self) -> None:
+        """End the zygote, and with it every sandbox that is still open."""
+        with self._lock:
+            self._stop()
+
+    def open_sandbox(self, source: Mapping[str, bytes], limits: Limits | None = None) -> Sandbox:
+        """Get a child that has `source` as the package `datarun_worker.child.PACKAGE`.
+
+        Parameters
+        ----------
+        source : mapping of str to bytes
+            The submission's files by their relative names.
+        limits : Limits, optional
+
+        Raises
+        ------
+        SandboxError
+            No child can be had, or it couldn't be confined.
+        """
+        limits = limits or Limits()
+        folder = Path(tempfile.mkdtemp(prefix="datarun-")) if self._needs_folder else None
+        try:
+            sandbox = Sandbox(self._fork(), limits, folder)
+        except BaseException:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
+            sandbox._enter(source)
+        except SubmissionFailure as failure:
+            # Nothing of the submission has run yet.
+            sandbox.close()
+            raise SandboxError(f"a sandbox can't be entered: {failure}") from failure
+        except BaseException:
+            sandbox.close()
+            raise
+        return sandbox
+
+    def open_input(self, path: Path) -> int:
+        """Open a file of the worker's cache, for a sandbox to read; the caller closes it."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def _needs_folder(self) -> bool:
+        """Whether sandboxes live in the machine's own file system."""
+        return self.isolation is Isolation.NONE
+
+    def _fork(self) -> tuple[int, ...]:
+        """Ask for a child; when the zygote has died, ask a new one."""
+        with self._lock:
+            with contextlib.suppress(SandboxError):
+                return self._ask_for_child()
+            self._stop()
+            self._start()
+            return self._ask_for_child()
+
+    def _ask_for_child(self) -> tuple[int, ...]:
+        if self._channel is None:
+            raise SandboxError("the engine isn't started")
+        try:
+            self._channel.send({"fork": True})
+            message = self._channel.receive()
+        except (OSError, ChannelError) as error:
+            raise SandboxError("the zygote can't be reached") from error
+        if message is None or len(message.descriptors) != 4:
+            raise SandboxError("the zygote has ended")
+        return message.descriptors
+
+    def _start(self) -> None:
+        ours, theirs = Channel.pair()
+        with theirs:
+            command = [sys.executable, "-P", "-m", "datarun_worker.zygote", str(theirs.fileno())]
+            self._zygote = subprocess.Popen(
+                [*command, *self._arguments],
+                env=_build_environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        self._channel = Channel(ours, takes_files=True)
+        ready = select.select([ours], [], [], START_TIMEOUT)[0]
+        if not ready or self._channel.receive() is None:
+            self._stop()
+            raise SandboxError("the zygote doesn't start; its own words are above, in the log")
+
+    def _stop(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._zygote is not None:
+            try:
+                self._zygote.wait(1)
+            except subprocess.TimeoutExpired:
+                self._zygote.kill()
+                self._zygote.wait()
+            self._zygote = None
+
+
+def _build_environment() -> dict[str, str]:
+    """Make a zygote's environment from nothing: no secret can be in it."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        # The zygote finds exactly what the worker finds, however that was started.
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        # Set before the first import: an OpenMP that has run threads hangs after a fork.
+        **dict.fromkeys(_THREAD_SETTINGS, "1"),
+    }
+
+
+def _read_pid(pidfd: int) -> int:
+    """Give the number, in our own namespace, of the process that a pidfd stands for."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    raise SandboxError("this kernel doesn't tell a pidfd's process")
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,483 @@
+"""The work horse: the trusted code that carries out one job.
+
+It claims the job from the API, brings the inputs together, has a sandbox do the work, and
+delivers what it came to. Whose fault a failure is decides its way: what a submission or a data
+set did wrong is a result; what we, the machine or the API did wrong is a `platform_error`, and
+the API has it tried again.
+"""
+
+import contextlib
+import contextvars
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from rq import get_current_job
+
+from datarun_client.states import FailureKind, Queue, Reader, WorkflowElement
+from datarun_worker.api import Api
+from datarun_worker.cache import Cache, Folder, hash_file
+from datarun_worker.claims import READER_FILE, Claim, FileEntry, FoldClaim, SplitClaim
+from datarun_worker.config import Settings
+from datarun_worker.errors import (
+    AttemptLostError,
+    PartError,
+    ProgramError,
+    WorkerError,
+)
+from datarun_worker.parts import Labels
+from datarun_worker.predictions import (
+    Predictions,
+    check_predictions,
+    count_columns,
+    find_oddities,
+    read_predictions,
+)
+from datarun_worker.reporting import Reporter
+from datarun_worker.results import FoldResult, Measures, Phase, SplitResult
+from datarun_worker.sandbox import Engine, Limits, Reply, Sandbox, SubmissionFailure
+
+FILES_PER_MESSAGE = 32
+"""How many open files go to a sandbox at once."""
+
+SPLIT_PARTS = ("X_train", "y_train", "X_test", "y_test")
+PREPARED = "prepared"
+
+logger = logging.getLogger("rq.worker.datarun")
+
+_current: contextvars.ContextVar["WorkHorse"] = contextvars.ContextVar("work_horse")
+
+
+def get_work_horse() -> "WorkHorse":
+    """Give the work horse of the worker that runs this task.
+
+    Raises
+    ------
+    WorkerError
+        If the worker is none of ours.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise WorkerError(
+            "This job is for datarun's own worker; "
+            "run `rq worker -w datarun_worker.Worker high low`."
+        ) from None
+
+
+class WorkHorse:
+    """Carries out the jobs of one worker, one after the other.
+
+    Parameters
+    ----------
+    settings : Settings
+    engine : Engine
+        Started.
+    worker_name : str
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, worker_name: str) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._cache = Cache(settings.cache, settings.cache_size, engine.open_input)
+        self._api = Api(settings, worker_name)
+        # The reporter has connections of its own and doesn't insist: it comes again.
+        self._report_api = Api(settings, worker_name, retry_time=0)
+
+    def close(self) -> None:
+        """Close the connections to the API."""
+        self._api.close()
+        self._report_api.close()
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Let `get_work_horse` give this one."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def run_fold(self, owner: int, databoard_sf_id: int, queue: str | None = None) -> None:
+        """Run a fold, from its claim to its result.
+
+        Parameters
+        ----------
+        owner, databoard_sf_id : int
+            The fold that the job names; the API may give another one of the same queue.
+        queue : str, optional
+            Where the job was taken from; asked of RQ by default.
+
+        Raises
+        ------
+        ApiError
+            If the API can't be reached or refuses.
+        """
+        claim = self._api.claim_fold(owner, databoard_sf_id, queue or _find_queue())
+        if claim is None:
+            logger.info("fold %d of account %d: nothing to do", databoard_sf_id, owner)
+            return
+        try:
+            result = self._try_fold(claim)
+            self._api.deliver_fold(claim, result)
+        except AttemptLostError as error:
+            logger.warning("%s is dropped: %s", claim.path, error)
+            return
+        logger.info("%s: %s", claim.path, result.failure_kind or "tested")
+
+    def run_split(self, raw_data: int, attempt: int) -> None:
+        """Split a data set, from its claim to its result; errors as of `run_fold`."""
+        claim = self._api.claim_split(raw_data, attempt)
+        if claim is None:
+            logger.info("split %d of data set %d: nothing to do", attempt, raw_data)
+            return
+        try:
+            result = self._try_split(claim)
+            self._api.deliver_split(claim, result)
+        except AttemptLostError as error:
+            logger.warning("%s is dropped: %s", claim.path, error)
+            return
+        logger.info("%s: %s", claim.path, result.error or "done")
+
+    def _try_fold(self, claim: FoldClaim) -> FoldResult:
+        try:
+            _check_train_rows(claim)
+            return self._open_fold(claim)
+        except AttemptLostError:
+            raise
+        except ProgramError as error:
+            return FoldResult(error.kind, error.message)
+        except (WorkerError, OSError) as error:
+            logger.exception("%s failed by our fault", claim.path)
+            return _blame_platform(error)
+        except Exception as error:
+            # The edge of a job: a bug of ours mustn't leave its fold without an end.
+            logger.exception("%s failed by a bug of ours", claim.path)
+            return _blame_platform(error)
+
+    def _open_fold(self, claim: FoldClaim) -> FoldResult:
+        with contextlib.ExitStack() as stack:
+            files = {
+                entry.name: stack.enter_context(self._open(Folder.FOLDS, claim, entry))
+                for entry in claim.data
+            }
+            labels = Labels.read(files["y_train"])
+            inputs = FoldInputs(
+                X_train=files["X_train"],
+                # A reader that trains by itself gets y whole, as it gave it.
+                y_train=files["y_train"]
+                if labels.is_whole
+                else stack.enter_context(_labels_file(labels.take(claim.train_is))),
+                X_test=files["X_test"],
+                train_is=stack.enter_context(_memory_file("train_is", claim.train_is.tobytes())),
+                reader=files.get(READER_FILE),
+                n_classes=labels.n_classes,
+            )
+            source = {
+                entry.name: self._cache.read(Folder.FOLDS, entry, self._fetcher(claim))
+                for entry in claim.source
+            }
+            with self._engine.open_sandbox(source, self._limits(claim)) as sandbox:
+                run = FoldRun(claim, inputs, sandbox, self._settings.predictions_limit)
+                with Reporter(self._report_api, claim, sandbox) as reporter:
+                    return run.run(reporter)
+
+    def _try_split(self, claim: SplitClaim) -> SplitResult:
+        try:
+            return self._open_split(claim)
+        except AttemptLostError:
+            raise
+        except SubmissionFailure as failure:
+            # In a data job the only foreign code is the data set's.
+            return SplitResult(error=failure.message)
+        except ProgramError as error:
+            return SplitResult(error=error.message)
+
+    def _open_split(self, claim: SplitClaim) -> SplitResult:
+        with contextlib.ExitStack() as stack:
+            files = {
+                entry.name: stack.enter_context(self._open(Folder.DATA_JOBS, claim, entry))
+                for entry in claim.files
+            }
+            is_specific = claim.reader is Reader.SPECIFIC
+            names = (*SPLIT_PARTS, PREPARED) if is_specific else SPLIT_PARTS
+            outputs = {
+                name: stack.enter_context(self._cache.create(Folder.DATA_JOBS)) for name in names
+            }
+            with self._engine.open_sandbox({}, self._limits(claim)) as sandbox:
+                split = _split_with_reader if is_specific else _split_csv
+                reply = split(claim, sandbox, files, outputs)
+            if not reply.value.get("n_prepared"):
+                outputs.pop(PREPARED, None)
+            return self._keep_parts(claim, outputs)
+
+    def _keep_parts(self, claim: SplitClaim, outputs: Mapping[str, BinaryIO]) -> SplitResult:
+        """Send the parts to the API; those that folds need stay in the cache, too."""
+        n_rows = {name: _count_rows(outputs[name]) for name in ("y_train", "y_test")}
+        entries = []
+        for name, file in outputs.items():
+            entry = hash_file(name, file)
+            self._api.upload_file(claim, entry, file)
+            if name in ("X_train", "y_train", "X_test"):
+                # Folders are of one file system, so that a part can be linked into the other.
+                self._cache.keep(Folder.FOLDS, entry, file)
+            entries.append(entry)
+        return SplitResult(None, n_rows["y_train"], n_rows["y_test"], entries)
+
+    def _open(
+        self, folder: Folder, claim: Claim, entry: FileEntry
+    ) -> contextlib.AbstractContextManager[int]:
+        return self._cache.open(folder, entry, self._fetcher(claim))
+
+    def _fetcher(self, claim: Claim) -> Any:
+        def fetch(entry: FileEntry, file: BinaryIO) -> None:
+            self._api.fetch_file(claim, entry, file)
+
+        return fetch
+
+    def _limits(self, claim: Claim) -> Limits:
+        settings = self._settings
+        return Limits(
+            time=claim.time_limit or settings.time_limit,
+            memory=claim.memory_limit or settings.memory_limit,
+            processes=settings.process_limit,
+            scratch=settings.scratch_limit,
+            log=settings.log_limit,
+        )
+
+
+@dataclass(frozen=True)
+class FoldInputs:
+    """Open files that a fold's sandbox gets.
+
+    Attributes
+    ----------
+    X_train, y_train, X_test, train_is : int
+        Descriptors. `y_train` has the labels of the train rows alone, unless the reader trains
+        by itself.
+    reader : int or None
+        The data set's own reader.
+    n_classes : int or None
+        How many distinct labels the train set has.
+    """
+
+    X_train: int
+    y_train: int
+    X_test: int
+    train_is: int
+    reader: int | None
+    n_classes: int | None
+
+
+class FoldRun:
+    """One run of a fold's three phases in its sandbox.
+
+    Parameters
+    ----------
+    claim : FoldClaim
+    inputs : FoldInputs
+    sandbox : Sandbox
+    predictions_limit : int
+        Bytes.
+    """
+
+    def __init__(
+        self, claim: FoldClaim, inputs: FoldInputs, sandbox: Sandbox, predictions_limit: int
+    ) -> None:
+        self._claim = claim
+        self._inputs = inputs
+        self._sandbox = sandbox
+        self._predictions_limit = predictions_limit
+        self._measures: dict[Phase, Measures] = {}
+        self._oddities: list[str] = []
+        self._phase = Phase.TRAIN
+
+    def run(self, reporter: Reporter) -> FoldResult:
+        """Train, validate, test; what the submission did wrong is a result."""
+        try:
+            self._train()
+            reporter.end_phase(Phase.TRAIN)
+            full_train = self._predict(
+                Phase.VALIDATE, "validate", {"X_train": self._inputs.X_train}, self._claim.n_train
+            )
+            reporter.end_phase(Phase.VALIDATE)
+            test = self._predict(
+                Phase.TEST,
+                "test",
+                {"X_test": self._inputs.X_test},
+                self._claim.n_test,
+                count_columns(full_train),
+            )
+        except SubmissionFailure as failure:
+            return self._fail(failure.kind, failure.message)
+        except ProgramError as error:
+            return self._fail(error.kind, error.message)
+        return FoldResult(
+            failure_kind=None,
+            log_messages=self._write_log(),
+            full_train_predictions=full_train,
+            test_predictions=test,
+            measures=self._measures,
+        )
+
+    def _train(self) -> None:
+        inputs = {
+            "X_train": self._inputs.X_train,
+            "y_train": self._inputs.y_train,
+            "train_is": self._inputs.train_is,
+        }
+        if self._inputs.reader is not None:
+            inputs[READER_FILE] = self._inputs.reader
+        elements = [str(element) for element in self._claim.workflow_elements]
+        self._call(Phase.TRAIN, "train", {"workflow_elements": elements}, inputs, {})
+
+    def _predict(
+        self,
+        phase: Phase,
+        command: str,
+        inputs: dict[str, int],
+        n_rows: int,
+        n_columns: int | None = None,
+    ) -> Predictions:
+        with _memory_file("predictions") as output:
+            value = self._call(phase, command, {"n_rows": n_rows}, inputs, {"predictions": output})
+            predictions = read_predictions(output, value, self._predictions_limit)
+        # Only an estimator itself knows whether it classifies.
+        is_classifier = (
+            WorkflowElement.CLASSIFIER in self._claim.workflow_elements
+            or value.get("is_classifier") is True
+        )
+        check_predictions(predictions, n_rows, is_classifier, n_columns)
+        if is_classifier:
+            self._oddities += [
+                f"{phase.value}: {oddity}"
+                for oddity in find_oddities(predictions, self._inputs.n_classes)
+            ]
+        return predictions
+
+    def _call(
+        self,
+        phase: Phase,
+        command: str,
+        arguments: dict[str, Any],
+        inputs: dict[str, int],
+        outputs: dict[str, int],
+    ) -> dict[str, Any]:
+        self._phase = phase
+        try:
+            reply = self._sandbox.call(command, arguments, inputs, outputs)
+        except SubmissionFailure as failure:
+            self._measures[phase] = _measure(failure)
+            raise
+        self._measures[phase] = _measure(reply)
+        return reply.value
+
+    def _fail(self, kind: FailureKind, message: str) -> FoldResult:
+        return FoldResult(
+            failure_kind=kind,
+            log_messages=self._write_log(f"Failed while {self._phase.value}: {message}"),
+            measures=self._measures,
+        )
+
+    def _write_log(self, end: str = "") -> str:
+        lines = [self._sandbox.read_log().rstrip()]
+        lines += [f"Warning while {oddity}." for oddity in self._oddities]
+        lines.append(end)
+        return "\n".join(line for line in lines if line)
+
+
+def _check_train_rows(claim: FoldClaim) -> None:
+    """Check the train rows: a fold may be posted before the split tells how many there are."""
+    rows = claim.train_is
+    if rows.size == 0:
+        raise ProgramError(FailureKind.DATA_ERROR, "train_is is empty; a fold needs train rows.")
+    if rows.min() < 0 or rows.max() >= claim.n_train:
+        wrong = rows.min() if rows.min() < 0 else rows.max()
+        raise ProgramError(
+            FailureKind.DATA_ERROR,
+            f"train_is names row {wrong}; the train set has rows 0 to {claim.n_train - 1}.",
+        )
+
+
+def _measure(outcome: Reply | SubmissionFailure) -> Measures:
+    usage = outcome.usage
+    return Measures(usage.wall_time, usage.cpu_time, usage.peak_memory)
+
+
+def _split_csv(
+    claim: SplitClaim,
+    sandbox: Sandbox,
+    files: Mapping[str, int],
+    outputs: Mapping[str, BinaryIO],
+) -> Reply:
+    if len(files) != 1:
+        raise ProgramError(
+            FailureKind.DATA_ERROR, "A data set without a reader has exactly one CSV file."
+        )
+    (name, descriptor), *_ = files.items()
+    arguments = {
+        "name": name,
+        "target_column": claim.target_column,
+        "held_out_test": claim.held_out_test,
+        "random_state": claim.random_state,
+    }
+    return sandbox.call("split_csv", arguments, {"data": descriptor}, _descriptors(outputs))
+
+
+def _split_with_reader(
+    claim: SplitClaim,
+    sandbox: Sandbox,
+    files: Mapping[str, int],
+    outputs: Mapping[str, BinaryIO],
+) -> Reply:
+    names = [name for name in files if name != READER_FILE]
+    for start in range(0, len(names), FILES_PER_MESSAGE):
+        batch = names[start : start + FILES_PER_MESSAGE]
+        sandbox.call("add_files", {}, {name: files[name] for name in batch})
+    inputs = {READER_FILE: files[READER_FILE]}
+    return sandbox.call("split_reader", {}, inputs, _descriptors(outputs))
+
+
+def _descriptors(files: Mapping[str, BinaryIO]) -> dict[str, int]:
+    return {name: file.fileno() for name, file in files.items()}
+
+
+def _count_rows(labels: BinaryIO) -> int:
+    try:
+        return Labels.read(labels.fileno()).n_rows
+    except PartError as error:
+        raise ProgramError(
+            FailureKind.DATA_ERROR, f"The reader left no labels behind: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _memory_file(name: str, content: bytes = b"") -> Iterator[int]:
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "r+b") as file:
+        file.write(content)
+        file.flush()
+        file.seek(0)
+        yield descriptor
+
+
+@contextlib.contextmanager
+def _labels_file(labels: Labels) -> Iterator[int]:
+    with _memory_file("y_train") as descriptor:
+        labels.write(descriptor)
+        yield descriptor
+
+
+def _blame_platform(error: Exception) -> FoldResult:
+    # The message may name paths and addresses of the worker; its log has them.
+    return FoldResult(
+        failure_kind=FailureKind.PLATFORM_ERROR,
+        log_messages=f"The platform failed, not the submission ({type(error).__name__}).",
+    )
+
+
+def _find_queue() -> str:
+    job = get_current_job()
+    return job.origin if job is not None and job.origin else str(Queue.LOW)

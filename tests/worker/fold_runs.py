@@ -1,0 +1,142 @@
+"""Runs splits and folds in real sandboxes, without an API: what the work horse does in between."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datarun_client.states import Reader, WorkflowElement
+from datarun_worker.claims import READER_FILE, FoldClaim
+from datarun_worker.parts import Labels
+from datarun_worker.results import FoldResult, Phase
+from datarun_worker.sandbox import Engine, Limits
+from datarun_worker.work_horse import (
+    PREPARED,
+    SPLIT_PARTS,
+    FoldInputs,
+    FoldRun,
+    _labels_file,
+    _memory_file,
+)
+
+PREDICTIONS_LIMIT = 1 << 24
+LIMITS = Limits(time=60)
+
+
+class Parts:
+    """A data set's parts in a folder."""
+
+    def __init__(self, folder: Path, reader: bytes | None = None) -> None:
+        self.folder = folder
+        self.reader = reader
+
+    def labels(self, name: str) -> Labels:
+        descriptor = os.open(self.folder / name, os.O_RDONLY)
+        try:
+            return Labels.read(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def split_csv(
+    engine: Engine,
+    folder: Path,
+    content: bytes | str,
+    target: str,
+    held_out_test: float = 0.3,
+    name: str = "data.csv",
+) -> Parts:
+    (folder / "raw").write_bytes(content.encode() if isinstance(content, str) else content)
+    arguments = {
+        "name": name,
+        "target_column": target,
+        "held_out_test": held_out_test,
+        "random_state": 42,
+    }
+    with contextlib.ExitStack() as stack:
+        outputs = {
+            part: stack.enter_context((folder / part).open("w+b")).fileno() for part in SPLIT_PARTS
+        }
+        raw = stack.enter_context((folder / "raw").open("rb"))
+        sandbox = stack.enter_context(engine.open_sandbox({}, LIMITS))
+        sandbox.call("split_csv", arguments, {"data": raw.fileno()}, outputs)
+    return Parts(folder)
+
+
+def split_reader(
+    engine: Engine, folder: Path, reader: str, files: Mapping[str, bytes]
+) -> tuple[Parts, dict[str, Any]]:
+    with contextlib.ExitStack() as stack:
+        outputs = {
+            part: stack.enter_context((folder / part).open("w+b")).fileno()
+            for part in (*SPLIT_PARTS, PREPARED)
+        }
+        inputs = {
+            name: stack.enter_context(_memory_file("raw", content))
+            for name, content in files.items()
+        }
+        specific = stack.enter_context(_memory_file("reader", reader.encode()))
+        sandbox = stack.enter_context(engine.open_sandbox({}, LIMITS))
+        sandbox.call("add_files", {}, inputs)
+        reply = sandbox.call("split_reader", {}, {READER_FILE: specific}, outputs)
+    return Parts(folder, reader.encode()), reply.value
+
+
+class NoReporter:
+    """Stands where reports would go out."""
+
+    def end_phase(self, phase: Phase) -> None:
+        pass
+
+
+def run_fold(
+    engine: Engine,
+    parts: Parts,
+    source: Mapping[str, str | bytes],
+    elements: Iterable[str],
+    train_is: Any,
+    limits: Limits = LIMITS,
+) -> FoldResult:
+    labels = parts.labels("y_train")
+    train_is = np.asarray(train_is, dtype=np.int64)
+    claim = FoldClaim(
+        owner=1,
+        databoard_sf_id=1,
+        attempt=1,
+        lease=30.0,
+        train_is=train_is,
+        workflow_elements=tuple(map(WorkflowElement, elements)),
+        reader=Reader.SPECIFIC if parts.reader else Reader.CSV,
+        time_limit=None,
+        memory_limit=None,
+        n_train=labels.n_rows,
+        n_test=parts.labels("y_test").n_rows,
+        source=(),
+        data=(),
+    )
+    files = {
+        name: content.encode() if isinstance(content, str) else content
+        for name, content in source.items()
+    }
+    with contextlib.ExitStack() as stack:
+        opened = {
+            name: stack.enter_context((parts.folder / name).open("rb")).fileno()
+            for name in ("X_train", "y_train", "X_test")
+        }
+        inputs = FoldInputs(
+            X_train=opened["X_train"],
+            y_train=opened["y_train"]
+            if labels.is_whole
+            else stack.enter_context(_labels_file(labels.take(train_is))),
+            X_test=opened["X_test"],
+            train_is=stack.enter_context(_memory_file("train_is", train_is.tobytes())),
+            reader=stack.enter_context(_memory_file("reader", parts.reader))
+            if parts.reader
+            else None,
+            n_classes=labels.n_classes,
+        )
+        sandbox = stack.enter_context(engine.open_sandbox(files, limits))
+        return FoldRun(claim, inputs, sandbox, PREDICTIONS_LIMIT).run(NoReporter())

@@ -1,0 +1,263 @@
+"""The worker's HTTP side against a small real server that misbehaves."""
+
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from datarun_client.codec import encode_indices
+from datarun_client.states import FailureKind, State
+from datarun_worker.api import Api
+from datarun_worker.claims import FileEntry, FoldClaim
+from datarun_worker.config import load_settings
+from datarun_worker.errors import ApiError, AttemptLostError, CacheError
+from datarun_worker.results import FoldResult
+
+CONTENT = b"content" * 1000
+ENTRY = FileEntry("X_train", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+CLAIM = {
+    "owner": 1,
+    "databoard_sf_id": 2,
+    "attempt": 3,
+    "lease": 30,
+    "train_is": encode_indices(np.arange(5)),
+    "raw_data": {
+        "id": 1,
+        "workflow_elements": ["classifier"],
+        "target_column": "y",
+        "reader": "csv",
+        "time_limit": None,
+        "memory_limit": None,
+        "n_train": 10,
+        "n_test": 5,
+    },
+    "submission": {"databoard_s_id": 1, "hash_files": "x", "files": []},
+    "data": [{"name": ENTRY.name, "sha256": ENTRY.sha256, "size": ENTRY.size}],
+}
+
+
+@dataclass
+class Answer:
+    """What the server says to the next request."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: dict[str, str] = field(default_factory=dict)
+    cut_off: bool = False
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Server:
+    """Answers as told, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.requests: list[Request] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                server.requests.append(Request(self.command, self.path, dict(self.headers), body))
+                answer = server.answers.pop(0)
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body[: len(answer.body) // (1 + answer.cut_off)])
+                self.close_connection = answer.cut_off
+
+            do_GET = do_POST = do_PUT = answer
+
+            def log_message(self, *args) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def stop(self) -> None:
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+def make_api(url: str, **environ: str) -> Api:
+    return Api(load_settings({"DATARUN_URL": url, "DATARUN_TOKEN": "secret", **environ}), "w1")
+
+
+@pytest.fixture
+def api(server) -> Iterator[Api]:
+    api = make_api(server.url)
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def claim() -> FoldClaim:
+    return FoldClaim.from_wire(CLAIM)
+
+
+def test_a_claim_is_read(api, server):
+    server.answers = [Answer(body=json.dumps(CLAIM).encode())]
+
+    claim = api.claim_fold(1, 2, "high")
+
+    assert claim.path == "folds/1/2/3"
+    np.testing.assert_array_equal(claim.train_is, np.arange(5))
+    (request,) = server.requests
+    assert (request.method, request.path) == ("POST", "/runapp/worker/folds/claim/")
+    assert request.headers["Authorization"] == "Bearer secret"
+    assert json.loads(request.body) == {
+        "owner": 1,
+        "databoard_sf_id": 2,
+        "queue": "high",
+        "worker": "w1",
+    }
+
+
+def test_nothing_to_do_is_no_claim(api, server):
+    server.answers = [Answer(204, b"")]
+
+    assert api.claim_fold(1, 2, "high") is None
+
+
+@pytest.mark.parametrize("missing", ["lease", "train_is", "raw_data", "data"])
+def test_a_claim_of_another_release_says_so(api, server, missing):
+    body = {name: value for name, value in CLAIM.items() if name != missing}
+    server.answers = [Answer(body=json.dumps(body).encode())]
+
+    with pytest.raises(ApiError, match="same release"):
+        api.claim_fold(1, 2, "high")
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_server_at_fault_is_asked_again(api, server, claim, status):
+    server.answers = [Answer(status), Answer(status, headers={"Retry-After": "0"}), Answer()]
+
+    api.report_phase(claim, State.TRAINED)
+
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_is_not_there_is_waited_for(server, claim):
+    server.stop()
+    api = make_api(server.url, DATARUN_RETRY_TIME="0.3")
+
+    with pytest.raises(ApiError, match="can't be reached"):
+        api.report_phase(claim, State.TRAINED)
+    api.close()
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413])
+def test_a_refusal_is_not_repeated(api, server, claim, status):
+    body = b'{"error": "It is so."}'
+    server.answers = [Answer(status, body, {"Location": "/elsewhere"})]
+
+    with pytest.raises(ApiError, match=f"answered {status}: It is so"):
+        api.report_phase(claim, State.TRAINED)
+
+    assert len(server.requests) == 1
+
+
+def test_a_conflict_means_that_the_attempt_is_lost(api, server, claim):
+    server.answers = [Answer(409, b'{"error": "Attempt 4 is newer."}')]
+
+    with pytest.raises(AttemptLostError, match="Attempt 4"):
+        api.report_phase(claim, State.TRAINED)
+
+
+def test_an_answer_that_is_no_json_is_ours(api, server):
+    server.answers = [Answer(body=b"<html>")]
+
+    with pytest.raises(ApiError, match="no JSON"):
+        api.claim_fold(1, 2, "high")
+
+
+def test_a_download_that_breaks_off_begins_again(api, server, claim):
+    server.answers = [Answer(body=CONTENT, cut_off=True), Answer(body=CONTENT)]
+    file = io.BytesIO()
+
+    api.fetch_file(claim, ENTRY, file)
+
+    assert file.getvalue() == CONTENT
+    assert server.requests[1].path == f"/runapp/worker/folds/1/2/3/files/{ENTRY.sha256}/"
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"x", b"x" * len(CONTENT)])
+def test_a_download_of_other_bytes_is_refused(api, server, claim, content):
+    server.answers = [Answer(body=content)]
+
+    with pytest.raises(CacheError):
+        api.fetch_file(claim, ENTRY, io.BytesIO())
+
+
+def test_a_result_carries_what_the_seam_names(api, server, claim):
+    server.answers = [Answer()]
+
+    api.deliver_fold(claim, FoldResult(FailureKind.TIME_LIMIT, "too long"))
+
+    (request,) = server.requests
+    assert request.path == "/runapp/worker/folds/1/2/3/result/"
+    assert json.loads(request.body) == {
+        "state": "ERROR",
+        "failure_kind": "time_limit",
+        "log_messages": "too long",
+        "full_train_predictions": None,
+        "full_train_shape": None,
+        "test_predictions": None,
+        "test_shape": None,
+        "train_time": 0.0,
+        "validation_time": 0.0,
+        "test_time": 0.0,
+        "train_cpu_time": 0.0,
+        "test_cpu_time": 0.0,
+        "train_memory": 0.0,
+        "test_memory": 0.0,
+    }
+
+
+def test_a_log_goes_out_by_its_offset(api, server, claim):
+    server.answers = [Answer(body=b'{"length": 12}')]
+
+    assert api.append_log(claim, 7, "hello") == 12
+
+    assert json.loads(server.requests[0].body) == {"offset": 7, "text": "hello"}
+
+
+def test_a_netrc_does_not_take_the_tokens_place(server, claim, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login someone password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    server.answers = [Answer()]
+    api = make_api(server.url)
+
+    api.report_phase(claim, State.TRAINED)
+    api.close()
+
+    assert server.requests[0].headers["Authorization"] == "Bearer secret"
