@@ -10,6 +10,18 @@ Everything lies under ``/runapp/``; an account sees its own data sets, submissio
 PostgreSQL and Redis answer, ``/openapi.json`` describes every call.
 """
 
-from datarun_api.app import create_app
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datarun_api.app import create_app
 
 __all__ = ["create_app"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the application when it is asked for: not every command needs Flask."""
+    if name == "create_app":
+        from datarun_api.app import create_app
+
+        return create_app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

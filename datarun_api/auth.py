@@ -6,6 +6,7 @@ remembered in memory for a short while, under a keyed hash that dies with the pr
 password or role is therefore believed within ``DATARUN_PASSWORD_CACHE`` seconds.
 """
 
+import functools
 import hashlib
 import hmac
 import secrets
@@ -28,9 +29,6 @@ REALM = "datarun"
 MAX_REMEMBERED = 10_000
 
 _hasher = PasswordHasher()
-# Verified in place of an account's hash when there is no such account, so that the time of the
-# answer doesn't tell which names exist.
-_NOBODY_HASH = _hasher.hash(secrets.token_hex())
 
 basic_auth = HTTPBasicAuth(realm=REALM)
 token_auth = HTTPTokenAuth(scheme="Bearer", realm=REALM)
@@ -167,9 +165,18 @@ basic_auth.error_handler(refuse)
 token_auth.error_handler(refuse)
 
 
+@functools.cache
+def _get_nobody_hash() -> str:
+    """Give what is verified when there is no such account.
+
+    It takes the same time, so that the time of the answer doesn't tell which names exist.
+    """
+    return _hasher.hash(secrets.token_hex())
+
+
 def _is_password(password_hash: str | None, password: str) -> bool:
     try:
-        return _hasher.verify(password_hash or _NOBODY_HASH, password) and bool(password_hash)
+        return _hasher.verify(password_hash or _get_nobody_hash(), password) and bool(password_hash)
     except (VerificationError, InvalidHashError):
         return False
 

@@ -49,6 +49,13 @@ SETTINGS = (
     ),
 )
 
+STANDALONE_SETTINGS = (
+    Setting("DATARUN_HOME", None, str, "The folder of `datarun up`, if `--home` doesn't name one."),
+    Setting("DATARUN_USERNAME", None, str, "Its first account; `admin` if it isn't set."),
+    Setting("DATARUN_PASSWORD", None, str, "Its password; made and shown once if it isn't set."),
+)
+"""What `datarun up` reads besides."""
+
 
 def load_config(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Read the settings as Flask wants them.

@@ -22,19 +22,11 @@ from signal import Signals
 
 import click
 
-from datarun_api.config import load_config
+from datarun_api.config import STANDALONE_SETTINGS, load_config
 from datarun_api.embedded import READY_TIME, EmbeddedPostgres, EmbeddedValkey
 from datarun_api.home import Home
 from datarun_api.supervisor import Program, StopRequested, Supervisor
 from datarun_client.errors import DatarunError
-from datarun_client.settings import Setting, read_settings
-
-SETTINGS = (
-    Setting("DATABASE_URL", None, str, "A PostgreSQL to use instead of the embedded one."),
-    Setting("REDIS_URL", None, str, "A Redis or Valkey to use instead of the embedded one."),
-    Setting("DATARUN_USERNAME", None, str, "The first account's name; `admin` if not set."),
-    Setting("DATARUN_PASSWORD", None, str, "Its password; made and shown once if not set."),
-)
 
 WEB_WORKERS = 2
 """Two processes: while one unpacks a large upload the other answers."""
@@ -112,8 +104,15 @@ class Stack:
         self._home = home
         self._supervisor = supervisor
         self._listener = listener
-        self._settings = read_settings(SETTINGS, environ)
-        self._data_queue: str = load_config(environ)["DATA_QUEUE"]
+        config = load_config(environ)
+        self._database_url: str | None = config["DATABASE_URL"]
+        self._redis_url: str | None = config["REDIS_URL"]
+        self._data_queue: str = config["DATA_QUEUE"]
+        self._first_account = {
+            setting.name: environ[setting.name]
+            for setting in STANDALONE_SETTINGS
+            if environ.get(setting.name)
+        }
         self._environ = make_child_environ(environ)
         self.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
 
@@ -139,7 +138,7 @@ class Stack:
         self._home.url.write_text(self.url)
 
     def _start_servers(self) -> Servers:
-        database_url, redis_url = self._settings["database_url"], self._settings["redis_url"]
+        database_url, redis_url = self._database_url, self._redis_url
         embedded: list[EmbeddedPostgres | EmbeddedValkey] = []
         if database_url is None:
             postgres = EmbeddedPostgres(self._home)
@@ -159,16 +158,11 @@ class Stack:
         return Servers(database_url, redis_url)
 
     def _provision(self, servers: Servers) -> None:
-        account = {
-            name: self._settings[key]
-            for name, key in (("DATARUN_USERNAME", "username"), ("DATARUN_PASSWORD", "password"))
-            if self._settings[key]
-        }
         self._supervisor.run_once(
             Program(
                 name="setup",
                 argv=(*PYTHON_MODULE, "datarun_api.provision", str(self._token_file)),
-                environ=self._make_api_environ(servers) | account,
+                environ=self._make_api_environ(servers) | self._first_account,
                 directory=self._home.path,
             ),
             PROVISION_TIME,

@@ -11,6 +11,7 @@ code (a loky worker that unpickles one of its classes) behaves the same.
 
 import builtins
 import importlib
+import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ class _LastResort:
         return importlib.machinery.ModuleSpec(name, _Alias(f"{self._package}.{name}"))
 
 
-class _Alias:
+class _Alias(importlib.abc.Loader):
     """Loads a module by giving the one that has the full name."""
 
     def __init__(self, full_name: str) -> None:

@@ -25,7 +25,13 @@ def find_block(language: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "setting", [*datarun_api.config.SETTINGS, *datarun_worker.config.SETTINGS], ids=lambda s: s.name
+    "setting",
+    [
+        *datarun_api.config.SETTINGS,
+        *datarun_api.config.STANDALONE_SETTINGS,
+        *datarun_worker.config.SETTINGS,
+    ],
+    ids=lambda setting: setting.name,
 )
 def test_every_setting_is_documented(setting):
     default = f"`{setting.default}`" if setting.default else ""

@@ -3,6 +3,7 @@
 import os
 import queue
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,16 +22,19 @@ from datarun_client.states import SplitState, State
 from tests.conftest import numbers, wait_until
 
 ADMIN = ("admin", "admin password")
+ORDINARY_USER = "ordinary"
+AS_ORDINARY_USER = Path(__file__).parents[1] / "worker" / "ordinary_user.py"
 READY = re.compile(r"ready at (http://\S+)")
 
 
 @dataclass
 class Stack:
-    """`datarun up` in a home of its own."""
+    """`datarun up` in a home of its own; a user's number starts it as that user, from root."""
 
     home: Path
     workers: int = 2
     environ: dict[str, str] = field(default_factory=dict)
+    user: int | None = None
     url: str = ""
     lines: list[str] = field(default_factory=list)
 
@@ -39,7 +43,7 @@ class Stack:
         command = [Path(sys.executable).with_name("datarun"), "up", "--home", self.home]
         secrets = dict(zip(("DATARUN_USERNAME", "DATARUN_PASSWORD"), ADMIN, strict=True))
         self.process = subprocess.Popen(
-            [*command, "--port", "0", "--workers", str(self.workers)],
+            [*self.prefix, *command, "--port", "0", "--workers", str(self.workers)],
             env={**os.environ, **secrets, **self.environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -49,6 +53,11 @@ class Stack:
         self._reader = threading.Thread(target=self._read, args=(ready,))
         self._reader.start()
         self.url = ready.get(timeout=90)
+
+    @property
+    def prefix(self) -> list[str]:
+        """What to write before a command to run it as that user."""
+        return [] if self.user is None else [sys.executable, str(AS_ORDINARY_USER)]
 
     def _read(self, ready: "queue.Queue[str]") -> None:
         assert self.process.stdout is not None
@@ -64,6 +73,15 @@ class Stack:
         status = self.process.wait(60)
         self._reader.join()
         return status
+
+
+def find_user(name: str) -> int | None:
+    """Find an ordinary user's number; None for the user that runs the suite."""
+    if name != ORDINARY_USER:
+        return None
+    if os.geteuid() != 0:
+        pytest.skip("only root can start things as another user")
+    return int(runpy.run_path(str(AS_ORDINARY_USER))["USER"])
 
 
 @pytest.fixture(scope="session")
