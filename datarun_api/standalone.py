@@ -129,8 +129,9 @@ class Stack:
         servers = self._start_servers()
         self._provision(servers)
         web = self._supervisor.start(self._describe_web(servers))
+        threads = max(1, count_cores() // max(1, workers))
         for number in range(1, workers + 1):
-            self._supervisor.start(self._describe_worker(number, servers))
+            self._supervisor.start(self._describe_worker(number, threads, servers))
         self._supervisor.wait_for(
             lambda: is_healthy(self._listener), f"{self.url}health", READY_TIME, web
         )
@@ -202,11 +203,12 @@ class Stack:
             stage=WORKERS,
         )
 
-    def _describe_worker(self, number: int, servers: Servers) -> Program:
+    def _describe_worker(self, number: int, threads: int, servers: Servers) -> Program:
         queues = ["high", "low"]
         if self._data_queue not in queues:
             queues.insert(0, self._data_queue)
         environ = {
+            "DATARUN_THREADS": str(threads),
             **self._environ,
             "DATARUN_URL": self.url,
             "DATARUN_TOKEN": self._token_file.read_text(),

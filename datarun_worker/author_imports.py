@@ -66,7 +66,7 @@ def _import_submodules(module: ModuleType, fromlist: Sequence[str]) -> None:
                         raise
 
 
-class _LastResort:
+class _LastResort(importlib.abc.MetaPathFinder):
     """Finds an author's file by its plain name when nothing else has that name.
 
     For `importlib.import_module("helper")`, which doesn't tell who imports.

@@ -6,24 +6,24 @@ whatever this module says of time, memory or success is only a claim, which the 
 
 Messages from the parent, each with an ``id`` that the answer repeats:
 
-=============  ===================================================================================
-``enter``      limits and, as the open file ``source``, the submission's files; once
-``command``    one of `datarun_worker.programs.COMMANDS`, its ``arguments``, and the names of the
-               open files that came along: ``inputs`` first, then ``outputs``
-=============  ===================================================================================
+- ``enter``, once and first: the limits, the sandbox's folder, and the submission's files as JSON
+  in an open file;
+- ``command``: one of the `COMMANDS` of `Setting.programs`, or ``call_function``; its
+  ``arguments``, and the names of the open files that came along: ``inputs`` first, then
+  ``outputs``.
 
 Answers: ``{"ok": true, "value": {...}}`` or ``{"ok": false, "kind": ..., "message": ...}``, where
 `kind` is a `FailureKind`; ``platform_error`` says that the fault is ours.
 """
 
 import base64
-import errno
 import importlib
 import json
 import os
 import signal
 import sys
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +31,8 @@ from datarun_client.states import FailureKind
 from datarun_worker import confine
 from datarun_worker.channel import Channel, Message, close_files
 from datarun_worker.errors import ProgramError
+from datarun_worker.isolation import Layer
+from datarun_worker.tracebacks import MAX_LENGTH, classify_error, comes_from, format_error
 
 PACKAGE = "submissions.submission"
 """The package under which the submission's files can be imported: its `module_path`."""
@@ -38,24 +40,41 @@ PACKAGE = "submissions.submission"
 SOURCE: Path | None = None
 """The folder of the submission's files, once entered."""
 
-MAX_TRACEBACK = 32 * 1024
-"""Characters of a traceback that are told."""
-
-_PARENT_PACKAGE = """\
+_PARENT, _, _NAME = PACKAGE.partition(".")
+_PARENT_MODULE = f"""\
 from datarun_worker import author_imports
 
-author_imports.install({package!r})
+author_imports.install({PACKAGE!r})
 """
 
 
-def run(channel: Channel, place: confine.Place, programs: str) -> NoReturn:
-    """Serve one parent, by the `COMMANDS` of the module `programs`, until it hangs up."""
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all children of a zygote.
+
+    Attributes
+    ----------
+    layers : frozenset of Layer
+    programs : str
+        The module whose `COMMANDS` are carried out.
+    readable : tuple of pathlib.Path
+        What submitted code may read of the machine.
+    """
+
+    layers: frozenset[Layer]
+    programs: str
+    readable: tuple[Path, ...]
+
+
+def run(channel: Channel, setting: Setting) -> NoReturn:
+    """Serve one parent until it hangs up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     try:
-        _enter(channel, place)
+        _enter(channel, setting)
         # The zygote has imported it; not above, because it imports this module.
-        commands = importlib.import_module(programs).COMMANDS
+        programs = importlib.import_module(setting.programs).COMMANDS
+        commands = {"call_function": _call_function, **programs}
         while (message := channel.receive()) is not None:
             answer = _carry_out(commands, message)
             _flush_output()
@@ -69,7 +88,7 @@ def run(channel: Channel, place: confine.Place, programs: str) -> NoReturn:
     os._exit(0)
 
 
-def _enter(channel: Channel, place: confine.Place) -> None:
+def _enter(channel: Channel, setting: Setting) -> None:
     """Take the first message: write the files, then give up what is left of our privileges."""
     global SOURCE
     message = channel.receive()
@@ -79,11 +98,11 @@ def _enter(channel: Channel, place: confine.Place) -> None:
         limits = confine.Limits(**message.body["limits"])
         with os.fdopen(message.descriptors[0], "rb") as file:
             files = json.load(file)
-        # A worker that confines nothing names the folder itself, so that it can remove it.
-        folder = Path(message.body["folder"]) if message.body["folder"] else place.folder
-        SOURCE = _write_source(folder / "source", files)
-        confine.finish(place, folder, limits)
-        sys.path.append(str(folder / "source"))
+        folder = Path(message.body["folder"])
+        if Layer.MOUNT not in setting.layers:
+            _make_parent_package(folder)
+        SOURCE = _write_source(folder, files)
+        confine.finish(setting.layers, folder, limits, setting.readable)
         answer: dict[str, Any] = {"ok": True, "value": {}}
     except Exception:
         message_text = traceback.format_exc()
@@ -91,15 +110,29 @@ def _enter(channel: Channel, place: confine.Place) -> None:
     channel.send({**answer, "id": message.body["id"]})
 
 
+def prepare(setting: Setting) -> None:
+    """Do what can be done before it is known for whom."""
+    confine.prepare(setting.layers, setting.readable)
+    if Layer.MOUNT in setting.layers:
+        _make_parent_package(confine.FOLDER)
+
+
+def _make_parent_package(folder: Path) -> None:
+    """Make and import the package that `PACKAGE` lies in; it sets the author's imports up."""
+    package = folder / "source" / _PARENT
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(_PARENT_MODULE)
+    sys.path.append(str(folder / "source"))
+    importlib.import_module(_PARENT)
+
+
 def _write_source(folder: Path, files: dict[str, str]) -> Path:
-    """Write the submission's files as the package `PACKAGE` under `folder`.
+    """Write the submission's files as the package `PACKAGE`.
 
     The names were checked when they were uploaded; this place has nothing to overwrite anyway.
     """
-    package = folder.joinpath(*PACKAGE.split("."))
-    package.mkdir(parents=True)
-    parent = PACKAGE.partition(".")[0]
-    (folder / parent / "__init__.py").write_text(_PARENT_PACKAGE.format(package=PACKAGE))
+    package = folder / "source" / _PARENT / _NAME
+    package.mkdir()
     for name, content in files.items():
         path = package / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +159,14 @@ def _carry_out(commands: dict[str, Any], message: Message) -> dict[str, Any]:
         close_files(message.descriptors)
 
 
+def _call_function(
+    arguments: dict[str, Any], inputs: dict[str, int], outputs: dict[str, int]
+) -> dict[str, Any]:
+    """Call a function of one of the author's modules; for the worker's check of itself."""
+    module = importlib.import_module(f"{PACKAGE}.{arguments['module']}")
+    return {"result": getattr(module, arguments["function"])()}
+
+
 def _flush_output() -> None:
     """Write out what the author printed, so that it stands in the log before the answer."""
     for stream in (sys.stdout, sys.stderr):
@@ -136,65 +177,15 @@ def _flush_output() -> None:
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
-    """Say whose fault an exception is, with a traceback."""
-    told = traceback.TracebackException.from_exception(error)
-    # The file of a syntax error has no frame, as it never ran.
-    is_authors = _keep_author_frames(told) or _is_author_file(getattr(error, "filename", None))
-    kind = _classify(error, is_authors)
-    if kind is FailureKind.PLATFORM_ERROR:
-        told = traceback.TracebackException.from_exception(error)
-    text = "".join(told.format())
-    if isinstance(error, SystemExit | KeyboardInterrupt):
-        text += "The submission ended its process: it ended without a result.\n"
-    if len(text) > MAX_TRACEBACK:
-        half = MAX_TRACEBACK // 2
-        text = f"{text[:half]}\n[... {len(text) - MAX_TRACEBACK} characters ...]\n{text[-half:]}"
-    return {"kind": kind, "message": text}
-
-
-def _classify(error: BaseException, is_authors: bool) -> FailureKind:
+    """Say whose fault an exception is that a program left to us, with a traceback."""
+    folder = SOURCE or Path("/nowhere")
     if isinstance(error, MemoryError):
-        return FailureKind.MEMORY_LIMIT
-    if not is_authors:
-        return FailureKind.PLATFORM_ERROR
-    if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return FailureKind.OUTPUT_LIMIT
-        if error.errno in (errno.EPERM, errno.EACCES, errno.EROFS):
-            return FailureKind.FORBIDDEN
-    return FailureKind.SUBMISSION_ERROR
-
-
-def _keep_author_frames(told: traceback.TracebackException) -> bool:
-    """Drop the frames of other files from a traceback and from all that led to it.
-
-    Returns
-    -------
-    bool
-        Whether the traceback itself had a frame of the author's.
-    """
-    todo, seen, is_authors = [told], set(), False
-    while todo:
-        part = todo.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        authors = [frame for frame in part.stack if _is_author_file(frame.filename)]
-        if part is told:
-            is_authors = bool(authors)
-        part.stack = traceback.StackSummary.from_list(
-            [(_shorten(f.filename), f.lineno or 0, f.name, f.line) for f in authors]
-        )
-        if getattr(part, "filename", None) and _is_author_file(part.filename):
-            part.filename = _shorten(part.filename)
-        causes = [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
-        todo += [cause for cause in causes if cause is not None]
-    return is_authors
-
-
-def _is_author_file(name: Any) -> bool:
-    return SOURCE is not None and isinstance(name, str) and name.startswith(f"{SOURCE}/")
-
-
-def _shorten(name: str) -> str:
-    return name.removeprefix(f"{SOURCE}/")
+        return {"kind": FailureKind.MEMORY_LIMIT, "message": format_error(error, folder)}
+    if not comes_from(error, folder):
+        return {"kind": FailureKind.PLATFORM_ERROR, "message": traceback.format_exc()[-MAX_LENGTH:]}
+    text = format_error(error, folder)
+    if not isinstance(error, Exception):
+        # SystemExit and its like.
+        text += "\nThe submission ended its process: it ended without a result."
+        return {"kind": FailureKind.SUBMISSION_ERROR, "message": text}
+    return {"kind": classify_error(error), "message": text}

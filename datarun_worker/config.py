@@ -90,9 +90,17 @@ SETTINGS = (
     Setting("DATARUN_PROCESS_LIMIT", "256", parse_count, "Processes and threads of a fold."),
     Setting(
         "DATARUN_ISOLATION",
-        Isolation.NONE,
+        Isolation.FULL,
         parse_isolation,
-        "How folds are confined; `none` runs them unconfined, which is for trusted code only.",
+        "How folds are confined: `full`, `namespaces` (without Landlock), `landlock` (without "
+        "namespaces) or `none`, which is for trusted code only; `datarun worker check` tells "
+        "what the machine offers.",
+    ),
+    Setting(
+        "DATARUN_THREADS",
+        "0",
+        parse_count,
+        "Threads of a fold; 0 for all cores. `datarun up` gives each worker its share.",
     ),
     Setting(
         "DATARUN_PRELOAD",
@@ -126,6 +134,7 @@ class Settings:
     predictions_limit: int
     process_limit: int
     isolation: Isolation
+    threads: int
     preload: tuple[str, ...]
     connect_timeout: float
     read_timeout: float

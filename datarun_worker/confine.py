@@ -1,12 +1,84 @@
-"""What a sandbox gives up before it runs a stranger's code, in order."""
+"""What a zygote and its children give up, in order, until a stranger's code may run.
 
+Theory of operation
+-------------------
+Everything happens in three places, each of which can do less than the one before.
+
+1. **The zygote enters** (`enter`) right after exec, before it imports anything big. A root worker's
+   zygote becomes `SANDBOX_USER`. It leaves all namespaces for new ones, in a user namespace of
+   its own, and puts together a root that holds the interpreter and its libraries read-only, a few
+   devices and nothing else. So a library that isn't in there is missed at the start, not in a fold.
+   The one thing kept of the old world is an open directory, a read-only copy of the mount of the
+   worker's cache, which goes to the worker: files that are opened through it can't be opened anew
+   for writing or have their mode changed, whoever holds them.
+2. **A child prepares** (`prepare`) right after the fork, still ours and with the capabilities of
+   the zygote's user namespace: mounts, network, IPC and host name of its own, its own /proc (it is
+   the first process of a PID namespace, so that its end is the end of all its descendants), and
+   one tmpfs that is its scratch folder, /tmp and /dev/shm. All that takes milliseconds and is done
+   for the spare child, before anybody waits for it.
+3. **A child finishes** (`finish`) when it has got the submission's files and its limits: the files
+   become read-only, the tmpfs gets its size, and then it gives up, for good, in this order:
+   resource limits, capabilities, new privileges, paths (Landlock), system calls (seccomp).
+   Namespaces and Landlock each keep it in by themselves; either may have a hole.
+
+Everything fails closed: an error on the way ends the process before the stranger's code is read.
+
+All of it is unshare, mount and a few calls more (`datarun_worker.kernel`), without bubblewrap: it
+confines what it executes, and could only start the zygote; the children, forked without exec, would
+need the code below all the same.
+"""
+
+import importlib.util
+import math
 import os
-from dataclasses import dataclass
+import random
+import resource
+import socket
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from datarun_worker.isolation import Isolation
+from threadpoolctl import ThreadpoolController
+
+from datarun_worker import kernel
+from datarun_worker.isolation import Layer
+from datarun_worker.kernel import Clone, Mount
+from datarun_worker.system_calls import build_filter
 
 MIB = 1024 * 1024
+
+SANDBOX_USER = 65533
+"""The user and group that sandboxes of a root worker run as; nothing should belong to it."""
+
+FOLDER = Path("/sandbox")
+"""Where a child with a root of its own has its files."""
+
+_PROC, _TMP, _SHM = Path("/proc"), Path("/tmp"), Path("/dev/shm")  # noqa: S108 -- a sandbox's
+_INNER_USER = 1000
+_NAMESPACES = {
+    Layer.MOUNT: Clone.MOUNT,
+    Layer.PID: Clone.PID,
+    Layer.NETWORK: Clone.NETWORK,
+    Layer.IPC: Clone.IPC,
+    Layer.UTS: Clone.UTS,
+}
+_HARMLESS = Mount.NO_SETUID | Mount.NO_DEVICES
+_READ_ONLY = _HARMLESS | Mount.READ_ONLY
+
+# The mount_setattr(2) flags READ_ONLY, NO_SETUID, NO_DEVICES have the same numbers.
+_SYSTEM_PATHS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_SETTINGS_PATHS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
+_MAX_INODES = 100_000
+_MAX_OPEN_FILES = 4096
 
 
 @dataclass(frozen=True)
@@ -22,7 +94,9 @@ class Limits:
     processes : int
         Processes and threads at one time.
     scratch : int
-        Bytes in its scratch folder, /tmp and /dev/shm together.
+        Bytes in its scratch folder, /tmp and /dev/shm together; they are in memory too.
+    output : int
+        Bytes of each file that it writes, those that a call gives it included.
     log : int
         Bytes of printed text that are kept, the first half and the last half.
     threads : int
@@ -32,35 +106,303 @@ class Limits:
     time: float = 3600.0
     memory: int = 4096 * MIB
     processes: int = 256
-    scratch: int = 512 * MIB
+    scratch: int = 1024 * MIB
+    output: int = 8192 * MIB
     log: int = MIB
     threads: int = 1
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a child finds itself once it is confined.
+@dataclass
+class _View:
+    """The parts of the machine that a root is put together from, as copies of their mounts."""
 
-    Attributes
-    ----------
-    level : Isolation
-    folder : pathlib.Path
-        Holds `source`, the submission's files, and `scratch`, the working folder.
+    trees: dict[Path, int] = field(default_factory=dict)
+    links: dict[Path, Path] = field(default_factory=dict)
+    cache: int | None = None
+
+
+# --- 1. the zygote ---------------------------------------------------------------------------
+
+
+def enter(layers: frozenset[Layer], modules: Iterable[str], cache: Path | None) -> int | None:
+    """Confine this process, which is to be a zygote, before it imports `modules`.
+
+    Returns
+    -------
+    int or None
+        A read-only way into the folder `cache`, open; None without a mount namespace.
     """
+    namespaces = Clone(0)
+    for layer in layers & _NAMESPACES.keys():
+        namespaces |= _NAMESPACES[layer]
+    modules = tuple(modules)
+    view = None
+    if os.geteuid() == 0 and layers:
+        # Root reads what is in root's home; the user that it becomes doesn't.
+        view = _clone_view(layers, modules, cache) if Layer.MOUNT in layers else None
+        _become_sandbox_user()
+    if namespaces:
+        _enter_namespaces(namespaces)
+    if Layer.MOUNT not in layers:
+        return None
+    view = view or _clone_view(layers, modules, cache)
+    _build_root(view)
+    return view.cache
 
-    level: Isolation
-    folder: Path
+
+def _become_sandbox_user() -> None:
+    os.setgroups([])
+    os.setresgid(SANDBOX_USER, SANDBOX_USER, SANDBOX_USER)
+    os.setresuid(SANDBOX_USER, SANDBOX_USER, SANDBOX_USER)
+    # The change took it away; without it the files in /proc that follow stay root's.
+    kernel.set_dumpable(True)
 
 
-def prepare(level: Isolation) -> Place:
-    """Enter what can be entered before it is known whose code will run."""
+def _enter_namespaces(namespaces: Clone) -> None:
+    user, group = os.geteuid(), os.getegid()
+    kernel.unshare(namespaces | Clone.USER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{_INNER_USER} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{_INNER_USER} {group} 1")
+    if Clone.UTS in namespaces:
+        socket.sethostname("sandbox")
+    if Clone.PID in namespaces:
+        _go_on_in_child()
+
+
+def _go_on_in_child() -> None:
+    """Fork, as a PID namespace begins with a child; this process only waits for it from then on.
+
+    Neither outlives the worker: the end of the namespace's first process ends all in it.
+    """
+    kernel.die_with_parent()
+    pid = os.fork()
+    if pid:
+        os.closerange(0, os.sysconf("SC_OPEN_MAX"))
+        _, status = os.waitpid(pid, 0)
+        os._exit(max(0, os.waitstatus_to_exitcode(status)))
+    kernel.die_with_parent()
+
+
+def list_readable_paths(modules: Iterable[str]) -> list[Path]:
+    """List what Python programs need to read: the system's libraries, and Python with its own.
+
+    Of `modules` and of datarun only their own folders, as more may lie beside them.
+    """
+    paths = [*_SYSTEM_PATHS, *_SETTINGS_PATHS, sys.prefix, sys.exec_prefix, sys.base_prefix]
+    paths += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    for module in ("datarun_client", "datarun_worker", *modules):
+        spec = importlib.util.find_spec(module.partition(".")[0])
+        if spec is not None and spec.submodule_search_locations:
+            paths += spec.submodule_search_locations
+        elif spec is not None and spec.has_location and spec.origin:
+            paths.append(spec.origin)
+    found: list[Path] = []
+    for path in sorted({Path(path) for path in paths} | {Path(path).resolve() for path in paths}):
+        if path.exists() and not any(path.is_relative_to(parent) for parent in found):
+            found.append(path)
+    return found
+
+
+def _clone_view(layers: frozenset[Layer], modules: Iterable[str], cache: Path | None) -> _View:
+    view = _View()
+    for path in list_readable_paths(modules):
+        if path.is_symlink():
+            view.links[path] = path.readlink()
+        else:
+            view.trees[path] = kernel.clone_tree(path, _READ_ONLY)
+    for device in _DEVICES:
+        view.trees[Path(device)] = kernel.clone_tree(device, Mount.NO_SETUID)
+    if Layer.PID not in layers:
+        # Only who has its own processes may mount /proc.
+        view.trees[_PROC] = kernel.clone_tree(_PROC, _READ_ONLY | Mount.NO_EXEC)
+    if cache is not None:
+        view.cache = kernel.clone_tree(cache, _READ_ONLY | Mount.NO_EXEC)
+    return view
+
+
+def _build_root(view: _View) -> None:
+    """Put a root together and make it this process's."""
+    kernel.mount(None, "/", None, Mount.RECURSIVE | Mount.PRIVATE)
+    # Any folder will do to stand on; the copies don't mind that it is hidden.
+    root = _TMP
+    kernel.mount("root", root, "tmpfs", _HARMLESS, "mode=755,size=1m")
+    for folder in ("proc", "tmp", "dev/shm", "etc", FOLDER.name):
+        (root / folder).mkdir(parents=True)
+    (root / "etc/passwd").write_text(f"sandbox:x:{_INNER_USER}:{_INNER_USER}::{FOLDER}:\n")
+    (root / "etc/group").write_text(f"sandbox:x:{_INNER_USER}:\n")
+    for path, link in view.links.items():
+        inside = root / path.relative_to("/")
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        inside.symlink_to(link)
+    for path, tree in view.trees.items():
+        _attach(tree, root / path.relative_to("/"))
+    for name, target in _DEVICE_LINKS.items():
+        (root / "dev" / name).symlink_to(target)
+    if _PROC not in view.trees:
+        kernel.mount("proc", root / "proc", "proc", _HARMLESS | Mount.NO_EXEC)
+    # Libraries try out semaphores and temporary files when they are imported.
+    for folder in ("tmp", "dev/shm"):
+        if not any((root / folder).iterdir()):
+            kernel.mount("trial", root / folder, "tmpfs", _HARMLESS, "size=1m")
+    kernel.change_root(root)
+    kernel.mount(None, "/", None, Mount.REMOUNT | Mount.BIND | _READ_ONLY)
+
+
+def _attach(tree: int, target: Path) -> None:
+    """Mount a copy on a new folder or file, whichever it is."""
+    if stat.S_ISDIR(os.fstat(tree).st_mode):
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    kernel.attach_tree(tree, target)
+    os.close(tree)
+
+
+# --- 2. a child, before it is known what it will run -----------------------------------------
+
+
+def prepare(layers: frozenset[Layer], readable: Iterable[Path]) -> None:
+    """Enter what a child has of its own; it is the first of a PID namespace already.
+
+    Parameters
+    ----------
+    layers : frozenset of Layer
+    readable : iterable of pathlib.Path
+        What `list_readable_paths` gave.
+    """
     os.setsid()
-    return Place(level, Path("/sandbox"))
+    namespaces = Clone(0)
+    # No capability is left to change the zygote's network and host name, so those will do.
+    for layer in layers & {Layer.MOUNT, Layer.IPC}:
+        namespaces |= _NAMESPACES[layer]
+    if namespaces:
+        kernel.unshare(namespaces)
+    if Layer.MOUNT in layers:
+        _mount_scratch(readable)
+        if Layer.PID in layers:
+            kernel.mount("proc", "/proc", "proc", _HARMLESS | Mount.NO_EXEC)
+    # Part from the other forks of the zygote, which share its generators' states.
+    random.seed()
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed()
 
 
-def finish(place: Place, folder: Path, limits: Limits) -> None:
-    """Give up the rest, for good: afterwards this process can't get anything back."""
-    scratch = folder / "scratch"
-    scratch.mkdir(exist_ok=True)
+def _mount_scratch(readable: Iterable[Path]) -> None:
+    """Mount one tmpfs as the sandbox's folder, /tmp and /dev/shm."""
+    # Python itself may be installed below /tmp.
+    hidden = {
+        path: kernel.clone_tree(path, _READ_ONLY) for path in readable if _TMP in path.parents
+    }
+    kernel.mount("sandbox", FOLDER, "tmpfs", _HARMLESS, "mode=755")
+    for name, target in (("tmp", _TMP), ("shm", _SHM)):
+        (FOLDER / name).mkdir()
+        kernel.mount(FOLDER / name, target, None, Mount.BIND)
+    for path, tree in hidden.items():
+        _attach(tree, path)
+
+
+# --- 3. a child, just before a stranger's code -----------------------------------------------
+
+
+def finish(
+    layers: frozenset[Layer], folder: Path, limits: Limits, readable: Sequence[Path]
+) -> None:
+    """Give up the rest, for good.
+
+    Parameters
+    ----------
+    layers : frozenset of Layer
+    folder : pathlib.Path
+        Holds `source`, the submission's files; gets `scratch`, the working folder.
+    limits : Limits
+    readable : sequence of pathlib.Path
+        What `list_readable_paths` gave.
+    """
+    scratch, source = folder / "scratch", folder / "source"
+    scratch.mkdir()
     os.chdir(scratch)
-    os.environ.update(HOME=str(scratch), PYTHONDONTWRITEBYTECODE="1")
+    has_own_root = Layer.MOUNT in layers
+    os.environ.update(HOME=str(scratch), TMPDIR=str(_TMP if has_own_root else scratch))
+    _set_threads(limits.threads)
+    if has_own_root:
+        _bound_folder(source, limits.scratch)
+    if Layer.RLIMITS in layers:
+        _set_resource_limits(limits)
+    if layers:
+        kernel.drop_capabilities()
+        kernel.forbid_new_privileges()
+        # Its files in /proc become its own, so that it, and the worker, can read them.
+        kernel.set_dumpable(True)
+    if Layer.LANDLOCK in layers:
+        writable = [scratch, _TMP, _SHM] if has_own_root else [scratch]
+        processes = _PROC if Layer.PID in layers else _PROC / str(os.getpid())
+        restrict_files([*readable, processes, source], writable)
+    if Layer.SECCOMP in layers:
+        # Elsewhere a Unix socket may reach a server of the machine's.
+        may_use_sockets = has_own_root and Layer.NETWORK in layers
+        kernel.filter_system_calls(build_filter(may_use_sockets))
+
+
+def _bound_folder(source: Path, size: int) -> None:
+    """Make the source read-only and give the tmpfs its size, the source not counted."""
+    used = sum(path.lstat().st_blocks * 512 for path in source.rglob("*"))
+    kernel.mount(source, source, None, Mount.BIND)
+    kernel.mount(None, source, None, Mount.REMOUNT | Mount.BIND | _READ_ONLY)
+    options = f"size={used + size},nr_inodes={_MAX_INODES}"
+    kernel.mount(None, FOLDER, None, Mount.REMOUNT | _HARMLESS, options)
+
+
+def _set_resource_limits(limits: Limits) -> None:
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        # For a worker that is stopped itself and can't look at the clock.
+        resource.RLIMIT_CPU: math.ceil(limits.time * (os.cpu_count() or 1)) + 60,
+        resource.RLIMIT_FSIZE: limits.output,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
+        # The zygote and its other children are the same user's.
+        resource.RLIMIT_NPROC: limits.processes + 8,
+        resource.RLIMIT_RTPRIO: 0,
+    }
+    for kind, value in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (bound, bound))
+
+
+def _set_threads(threads: int) -> None:
+    """Let BLAS, OpenMP and joblib use this many; the zygote has them at one."""
+    os.environ.update(OMP_NUM_THREADS=str(threads), LOKY_MAX_CPU_COUNT=str(threads))
+    if threads > 1:
+        for library in ThreadpoolController().lib_controllers:
+            library.set_num_threads(threads)
+
+
+# Rights of Landlock, by the version that knows them; see linux/landlock.h.
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REFER, _TRUNCATE, _IOCTL_DEVICE = 1 << 13, 1 << 14, 1 << 15
+_ALL_OF_VERSION_1 = (1 << 13) - 1
+_ALL_NETWORK, _ALL_SCOPES = 0b11, 0b11
+_MAKE_DEVICES = 1 << 6 | 1 << 11
+_ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
+
+
+def restrict_files(readable: Iterable[Path], writable: Iterable[Path]) -> None:
+    """Put this process under Landlock: these paths, a few devices, and nothing else."""
+    version = kernel.read_landlock_version()
+    if version == 0:
+        raise OSError("this kernel has no Landlock")
+    handled = _ALL_OF_VERSION_1
+    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEVICE)):
+        handled |= right if version >= since else 0
+    read = _EXECUTE | _READ_FILE | _READ_DIR
+    allowed = {str(path): read if path.is_dir() else read & _ON_FILES for path in readable}
+    allowed |= dict.fromkeys(_DEVICES, _READ_FILE | _WRITE_FILE)
+    everything = handled & ~(_MAKE_DEVICES | _IOCTL_DEVICE)
+    allowed |= {str(path): everything for path in writable}
+    network = _ALL_NETWORK if version >= 4 else 0
+    scopes = _ALL_SCOPES if version >= 6 else 0
+    kernel.restrict_files(handled, network, scopes, allowed)

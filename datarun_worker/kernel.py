@@ -1,32 +1,250 @@
-"""The few calls of the Linux kernel that Python doesn't have."""
+"""The calls of the Linux kernel that Python doesn't have, as thin as can be.
+
+The numbers are those of the kernel's headers: linux/prctl.h, linux/mount.h, linux/sched.h,
+linux/landlock.h. System calls without a function in libc have one number on all architectures
+when they are younger than 2019 (open_tree and later).
+"""
 
 import ctypes
 import os
+from enum import IntFlag
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _SIGKILL = 9
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
+
+_OPEN_TREE = 428
+_MOVE_MOUNT = 429
+_MOUNT_SETATTR = 442
+_LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_ADD_RULE = 445
+_LANDLOCK_RESTRICT_SELF = 446
+
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_LANDLOCK_RULE_PATH_BENEATH = 1
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
-def prctl(option: int, value: int) -> None:
-    """Change something about this process, see prctl(2)."""
-    words = [ctypes.c_ulong(word) for word in (value, 0, 0, 0)]
-    if _libc.prctl(ctypes.c_int(option), *words) != 0:
+class Clone(IntFlag):
+    """Namespaces to leave, see unshare(2)."""
+
+    MOUNT = 0x00020000
+    UTS = 0x04000000
+    IPC = 0x08000000
+    USER = 0x10000000
+    PID = 0x20000000
+    NETWORK = 0x40000000
+
+
+class Mount(IntFlag):
+    """What mount(2) is told."""
+
+    READ_ONLY = 1
+    NO_SETUID = 2
+    NO_DEVICES = 4
+    NO_EXEC = 8
+    REMOUNT = 32
+    BIND = 4096
+    RECURSIVE = 16384
+    PRIVATE = 1 << 18
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = [
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    ]
+
+
+class _Ruleset(ctypes.Structure):
+    _fields_ = [
+        ("handled_access_fs", ctypes.c_uint64),
+        ("handled_access_net", ctypes.c_uint64),
+        ("scoped", ctypes.c_uint64),
+    ]
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = [("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32)]
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _syscall(what: str, number: int, *arguments: object) -> int:
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    return _check(_libc.syscall(ctypes.c_long(number), *words), what)
+
+
+def _prctl(what: str, option: int, *arguments: object) -> None:
+    words = [ctypes.c_ulong(word) if isinstance(word, int) else word for word in arguments]
+    padding = [ctypes.c_ulong(0)] * (4 - len(words))
+    _check(_libc.prctl(ctypes.c_int(option), *words, *padding), what)
 
 
 def die_with_parent() -> None:
     """Be killed when the thread that made this process ends, however it ends."""
-    prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    _prctl("prctl(PR_SET_PDEATHSIG)", _PR_SET_PDEATHSIG, _SIGKILL)
 
 
 def become_subreaper() -> None:
     """Become the parent of every orphan among this process's descendants."""
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _prctl("prctl(PR_SET_CHILD_SUBREAPER)", _PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Say whether this process's files in /proc belong to its own user."""
+    _prctl("prctl(PR_SET_DUMPABLE)", _PR_SET_DUMPABLE, int(dumpable))
+
+
+def forbid_new_privileges() -> None:
+    """Never gain anything by executing a file, for good."""
+    _prctl("prctl(PR_SET_NO_NEW_PRIVS)", _PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, see capset(2)."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+
+
+def unshare(namespaces: Clone) -> None:
+    """Leave namespaces for new ones; a new PID namespace begins with the next child."""
+    _check(_libc.unshare(ctypes.c_int(namespaces)), f"unshare({namespaces!r})")
+
+
+def enter_namespace(descriptor: int, kind: Clone) -> None:
+    """Go into an open namespace; of a PID namespace, with the next child."""
+    _check(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+
+
+def mount(
+    source: str | Path | None, target: str | Path, kind: str | None, flags: int, options: str = ""
+) -> None:
+    """Mount, see mount(2)."""
+    words = [None if word is None else os.fsencode(word) for word in (source, target, kind)]
+    result = _libc.mount(*words, ctypes.c_ulong(flags), options.encode() or None)
+    _check(result, f"mount on {target}")
+
+
+def clone_tree(path: str | Path, attributes: Mount) -> int:
+    """Copy the mounts at and below a path, private and with more `attributes`, mounted nowhere.
+
+    Returns
+    -------
+    int
+        An open directory or file, a way into the copy; `attach_tree` mounts it.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
+    tree = _syscall(f"open_tree({path})", _OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
+    wanted = _MountAttributes(attributes, 0, Mount.PRIVATE, 0)
+    _syscall(
+        f"mount_setattr({path})",
+        _MOUNT_SETATTR,
+        tree,
+        b"",
+        _AT_EMPTY_PATH | _AT_RECURSIVE,
+        ctypes.byref(wanted),
+        ctypes.sizeof(wanted),
+    )
+    return tree
+
+
+def attach_tree(tree: int, target: str | Path) -> None:
+    """Mount what `clone_tree` gave."""
+    arguments = (tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+    _syscall(f"move_mount({target})", _MOVE_MOUNT, *arguments)
+
+
+def change_root(root: str | Path) -> None:
+    """Make a mounted folder the root of this mount namespace, and forget the old root."""
+    os.chdir(root)
+    # The old root lands on top of the new one, from where it is taken away: pivot_root(2).
+    _check(_libc.syscall(ctypes.c_long(_get_pivot_root()), b".", b"."), "pivot_root")
+    _check(_libc.umount2(b".", ctypes.c_int(2)), "umount2")
+    os.chdir("/")
+
+
+def _get_pivot_root() -> int:
+    return {"x86_64": 155, "aarch64": 41}[os.uname().machine]
+
+
+def read_landlock_version() -> int:
+    """Give the version of Landlock that the kernel speaks; 0 is none."""
+    result = _libc.syscall(
+        ctypes.c_long(_LANDLOCK_CREATE_RULESET),
+        None,
+        ctypes.c_long(0),
+        ctypes.c_long(_LANDLOCK_CREATE_RULESET_VERSION),
+    )
+    return max(0, result)
+
+
+def restrict_files(handled: int, network: int, scoped: int, allowed: dict[str, int]) -> None:
+    """Put this process under Landlock, for good; see landlock(7).
+
+    Parameters
+    ----------
+    handled, network, scoped : int
+        What is forbidden unless allowed: of files, of TCP, of reaching other processes.
+    allowed : dict of str to int
+        What is allowed at and below which path; a path that isn't there is left out.
+    """
+    wanted = _Ruleset(handled, network, scoped)
+    size = ctypes.sizeof(wanted)
+    ruleset = _syscall(
+        "landlock_create_ruleset", _LANDLOCK_CREATE_RULESET, ctypes.byref(wanted), size, 0
+    )
+    for path, access in allowed.items():
+        try:
+            parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        rule = _PathBeneath(access, parent)
+        kind = _LANDLOCK_RULE_PATH_BENEATH
+        arguments = (ruleset, kind, ctypes.byref(rule), 0)
+        _syscall(f"landlock_add_rule({path})", _LANDLOCK_ADD_RULE, *arguments)
+        os.close(parent)
+    _syscall("landlock_restrict_self", _LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    os.close(ruleset)
+
+
+def filter_system_calls(program: bytes) -> None:
+    """Put this process under a seccomp filter, for good.
+
+    Parameters
+    ----------
+    program : bytes
+        Instructions of classic BPF, eight bytes each.
+    """
+    buffer = ctypes.create_string_buffer(program, len(program))
+    filter_program = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
+    arguments = (_SECCOMP_MODE_FILTER, ctypes.byref(filter_program))
+    _prctl("prctl(PR_SET_SECCOMP)", _PR_SET_SECCOMP, *arguments)
 
 
 def list_children(pid: int) -> list[int]:

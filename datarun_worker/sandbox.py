@@ -11,10 +11,16 @@ Theory of operation
        └◄─── pipe ────────────────────────┘   what the child prints
 
 The worker holds all secrets and is the only one that decides: how long, how much, how it ended.
-The zygote (`datarun_worker.zygote`) is clean and warm. The child (`datarun_worker.child`) is first
-our code, which gives up what it has (`datarun_worker.confine`), and then a stranger's; nothing that
-it says is believed without a check. A thread a sandbox, the watcher, reads what the child prints,
-follows its process tree in /proc, and kills at a limit; so limits hold between calls too.
+The zygote (`datarun_worker.zygote`) is clean and warm: started before a secret is read, with an
+environment made from nothing. The child (`datarun_worker.child`) is first our code, which gives up
+what it has (`datarun_worker.confine` tells what and in which order), and then a stranger's; nothing
+that it says is believed without a check.
+
+A thread a sandbox, the watcher, reads what the child prints, follows its process tree in /proc
+(`datarun_worker.measures`), and kills at a limit; so limits hold between calls too, and against
+code that catches everything. Where control groups can be made (`datarun_worker.cgroups`) the kernel
+holds the tree to its memory and number of processes as well. Sandboxes end with the first of: their
+`close`, the zygote's end, the worker's end.
 
 Three things can end a call otherwise than well. The submission did it: `SubmissionFailure`, a
 result. We, or the machine, did it: `SandboxError`. Or the worker's other threads called `kill`:
@@ -24,6 +30,7 @@ result. We, or the machine, did it: `SandboxError`. Or the worker's other thread
 import base64
 import contextlib
 import json
+import logging
 import math
 import os
 import select
@@ -35,21 +42,26 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from datarun_client.errors import DatarunError
 from datarun_client.states import FailureKind
+from datarun_worker import confine
+from datarun_worker.cgroups import GroupMaker
 from datarun_worker.channel import Channel, ChannelError, close_files
 from datarun_worker.confine import Limits
 from datarun_worker.errors import WorkerError
-from datarun_worker.isolation import Isolation
+from datarun_worker.isolation import Isolation, Layer
 from datarun_worker.logs import LogBuffer, clean_text
 from datarun_worker.measures import TreeMeter, Usage, list_tree
+from datarun_worker.zygote import Orders
 
 __all__ = ["Engine", "Limits", "Reply", "Sandbox", "SandboxError", "SubmissionFailure", "Usage"]
+
+logger = logging.getLogger(__name__)
 
 WATCH_INTERVAL = 0.02
 """Seconds between two looks at a process tree; at 4 GB/s of new memory an overrun of 80 MB."""
@@ -59,6 +71,9 @@ START_TIMEOUT = 60.0
 
 END_TIMEOUT = 10.0
 """Seconds until a killed process tree must be gone."""
+
+_BRIEFLY = 0.2
+"""Seconds to see whether a process that hung up has ended."""
 
 _PIPE_READ = 64 * 1024
 _MAX_PIPE = 1024 * 1024
@@ -130,18 +145,27 @@ class Sandbox:
     """
 
     def __init__(
-        self, descriptors: Sequence[int], limits: Limits, folder: Path | None = None
+        self,
+        descriptors: Sequence[int],
+        limits: Limits,
+        folder: Path | None,
+        ends_whole: bool,
+        groups: GroupMaker | None,
     ) -> None:
         end, self._log, self._end_reader, self._pidfd = descriptors
         self._channel = Channel(socket.socket(fileno=end))
         self._limits = limits
         self._folder = folder
+        # The end of a PID namespace's first process is the end of all of them.
+        self._ends_whole = ends_whole
         # Two threads read it: the watcher, and whoever asks for what was printed.
         os.set_blocking(self._log, False)
         self._log_buffer = LogBuffer(limits.log)
-        self._log_is_open = True
         self.pid = _read_pid(self._pidfd)
         self._meter = TreeMeter(self.pid)
+        self._group = None if groups is None else groups.make(limits)
+        if self._group is not None:
+            self._group.add(self.pid)
         self._lock = threading.Lock()
         self._verdict: tuple[FailureKind, str] | None = None
         self._stopped = False
@@ -218,11 +242,17 @@ class Sandbox:
         if self._hangup < 0:
             return
         self._kill_tree()
+        if self._ends_whole:
+            select.select([self._pidfd], [], [], END_TIMEOUT)
+        else:
+            self._ended.wait(END_TIMEOUT)
         os.close(self._hangup)
         self._hangup = -1
-        self._watcher.join(END_TIMEOUT)
+        self._watcher.join()
         self._channel.close()
         close_files((self._log, self._end_reader, self._pidfd, self._hangup_reader))
+        if self._group is not None:
+            self._group.remove()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -233,10 +263,8 @@ class Sandbox:
             file.write(json.dumps(files).encode())
             file.flush()
             file.seek(0)
-            body = {
-                "limits": asdict(self._limits),
-                "folder": str(self._folder) if self._folder else "",
-            }
+            folder = self._folder or confine.FOLDER
+            body = {"limits": asdict(self._limits), "folder": str(folder)}
             self._ask(body, [file.fileno()], START_TIMEOUT)
         self._time_left = self._limits.time
 
@@ -274,14 +302,15 @@ class Sandbox:
             return None
         try:
             message = self._channel.receive()
-        except ChannelError as error:
-            return {"ok": False, "kind": FailureKind.SUBMISSION_ERROR, "message": str(error)}
+        except ChannelError:
+            # Our own code sends none like it.
+            return {}
         return None if message is None else message.body
 
     def _check_answer(self, answer: dict[str, Any], usage: Usage) -> Reply:
         """Tell what the child claims; anything out of form was the author's doing."""
         value, kind, text = answer.get("value"), answer.get("kind"), answer.get("message")
-        if answer.get("id") == self._calls or "id" not in answer:
+        if answer.get("id") == self._calls:
             if answer.get("ok") is True and isinstance(value, dict):
                 return Reply(value, usage)
             if answer.get("ok") is False and kind in _CHILDS_KINDS and isinstance(text, str):
@@ -305,6 +334,9 @@ class Sandbox:
         self._ended.wait(END_TIMEOUT)
         if self._end is None:
             return SandboxError("the zygote ended, and its sandboxes with it")
+        if self._group is not None and self._group.was_out_of_memory():
+            text = "Stopped at the memory limit." + self._tell_memory(usage.peak_memory)
+            return SubmissionFailure(FailureKind.MEMORY_LIMIT, text, usage)
         code = os.waitstatus_to_exitcode(self._end["status"])
         if code >= 0:
             text = f"The submission ended without a result (exit status {code})."
@@ -327,17 +359,17 @@ class Sandbox:
         for descriptor in (self._log, self._end_reader, self._hangup_reader):
             poller.register(descriptor, select.POLLIN)
         next_look = 0.0
-        while not self._ended.is_set():
+        while True:
             ready = {descriptor for descriptor, _ in poller.poll(1000 * WATCH_INTERVAL)}
             # One read a turn: a child that prints without end mustn't keep us from looking.
             if self._log in ready and not self._read_log_pipe():
                 poller.unregister(self._log)
             if self._hangup_reader in ready:
-                # Closing: the end is due and comes by itself.
-                poller.unregister(self._hangup_reader)
+                return
             if self._end_reader in ready:
                 self._take_end()
-            elif time.monotonic() >= next_look:
+                return
+            if time.monotonic() >= next_look:
                 self._look()
                 next_look = time.monotonic() + WATCH_INTERVAL
 
@@ -376,6 +408,9 @@ class Sandbox:
             self._stop(FailureKind.TIME_LIMIT, text)
             return
         memory = self._meter.sample(self._limits.memory)
+        if self._group is not None and self._group.was_out_of_memory():
+            # It may have killed another process of the tree than the first.
+            memory = max(memory, self._limits.memory + 1)
         if memory > self._limits.memory:
             text = "Stopped at the memory limit." + self._tell_memory(memory)
             self._stop(FailureKind.MEMORY_LIMIT, text)
@@ -389,12 +424,16 @@ class Sandbox:
         self._kill_tree()
 
     def _kill_tree(self) -> None:
-        """Kill the child and its descendants; what escapes this look, the zygote finds."""
+        """Kill the child, and with it all in its PID namespace.
+
+        Without one its descendants too; what escapes this look, the zygote finds.
+        """
         if self._ended.is_set():
             return
-        for pid in reversed(list_tree(self.pid)[1:]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        if not self._ends_whole:
+            for pid in reversed(list_tree(self.pid)[1:]):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
@@ -415,6 +454,15 @@ class Engine:
         The module whose `COMMANDS` the sandboxes carry out.
     cache_folder : pathlib.Path, optional
         Where the files lie that `open_input` opens.
+    without : iterable of Layer
+        Layers to leave out, for tests that show that each is needed.
+    uses_groups : bool
+        Whether control groups are used where they can be had.
+
+    Attributes
+    ----------
+    isolation : Isolation
+    layers : frozenset of Layer
     """
 
     def __init__(
@@ -423,13 +471,25 @@ class Engine:
         preload: Sequence[str] = (),
         programs: str = "datarun_worker.programs",
         cache_folder: Path | None = None,
+        without: Iterable[Layer] = (),
+        uses_groups: bool = True,
     ) -> None:
         self.isolation = isolation
+        self.layers = isolation.layers - frozenset(without)
         self._cache_folder = cache_folder
-        self._arguments = [str(isolation), programs, *preload]
+        self._orders = Orders(
+            layers=tuple(sorted(self.layers)),
+            programs=programs,
+            preload=tuple(preload),
+            cache=str(cache_folder) if cache_folder else "",
+        )
+        self._cache: int | None = None
+        self._uses_groups = uses_groups
+        self._groups: GroupMaker | None = None
         self._lock = threading.Lock()
         self._zygote: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
+        self._words: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -446,6 +506,8 @@ class Engine:
         SandboxError
             It can't start; its own words are in the message.
         """
+        if self._uses_groups:
+            self._groups = GroupMaker.find()
         with self._lock:
             self._start()
 
@@ -469,9 +531,28 @@ class Engine:
             No child can be had, or it couldn't be confined.
         """
         limits = limits or Limits()
-        folder = Path(tempfile.mkdtemp(prefix="datarun-")) if self._needs_folder else None
         try:
-            sandbox = Sandbox(self._fork(), limits, folder)
+            return self._open(source, limits)
+        except SandboxError:
+            if not self._restart_dead_zygote():
+                raise
+            return self._open(source, limits)
+
+    def open_input(self, path: Path) -> int:
+        """Open a file of the cache folder for a sandbox to read; the caller closes it.
+
+        Opened through a read-only mount, so that a sandbox which gets it can't open it anew for
+        writing, nor change its mode.
+        """
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        if self._cache is None or self._cache_folder is None:
+            return os.open(path, flags)
+        return os.open(path.relative_to(self._cache_folder), flags, dir_fd=self._cache)
+
+    def _open(self, source: Mapping[str, bytes], limits: Limits) -> Sandbox:
+        folder = None if Layer.MOUNT in self.layers else self._make_folder()
+        try:
+            sandbox = Sandbox(self._fork(), limits, folder, Layer.PID in self.layers, self._groups)
         except BaseException:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -480,29 +561,36 @@ class Engine:
             sandbox._enter(source)
         except SubmissionFailure as failure:
             # Nothing of the submission has run yet.
+            log = sandbox.read_log()
             sandbox.close()
-            raise SandboxError(f"a sandbox can't be entered: {failure}") from failure
+            raise SandboxError(f"a sandbox can't be entered: {failure}\n{log}") from failure
         except BaseException:
             sandbox.close()
             raise
         return sandbox
 
-    def open_input(self, path: Path) -> int:
-        """Open a file of the worker's cache, for a sandbox to read; the caller closes it."""
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def _make_folder(self) -> Path:
+        """Make a folder for a sandbox that has no root of its own."""
+        folder = Path(tempfile.mkdtemp(prefix="datarun-"))
+        if os.geteuid() == 0 and self.layers:
+            os.chown(folder, confine.SANDBOX_USER, confine.SANDBOX_USER)
+        return folder
 
-    @property
-    def _needs_folder(self) -> bool:
-        """Whether sandboxes live in the machine's own file system."""
-        return self.isolation is Isolation.NONE
-
-    def _fork(self) -> tuple[int, ...]:
-        """Ask for a child; when the zygote has died, ask a new one."""
+    def _restart_dead_zygote(self) -> bool:
+        """Start a new zygote if the old one has ended; tell whether it had."""
         with self._lock:
-            with contextlib.suppress(SandboxError):
-                return self._ask_for_child()
+            if self._zygote is None:
+                return False
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._zygote.wait(_BRIEFLY)
+            if self._zygote.poll() is None:
+                return False
             self._stop()
             self._start()
+            return True
+
+    def _fork(self) -> tuple[int, ...]:
+        with self._lock:
             return self._ask_for_child()
 
     def _ask_for_child(self) -> tuple[int, ...]:
@@ -519,25 +607,43 @@ class Engine:
 
     def _start(self) -> None:
         ours, theirs = Channel.pair()
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by _stop
         with theirs:
-            command = [sys.executable, "-P", "-m", "datarun_worker.zygote", str(theirs.fileno())]
+            orders = json.dumps(asdict(self._orders))
+            command = [sys.executable, "-P", "-m", "datarun_worker.zygote"]
             self._zygote = subprocess.Popen(
-                [*command, *self._arguments],
+                [*command, str(theirs.fileno()), orders],
                 env=_build_environment(),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
+                stderr=self._words,
                 pass_fds=[theirs.fileno()],
             )
         self._channel = Channel(ours, takes_files=True)
         ready = select.select([ours], [], [], START_TIMEOUT)[0]
-        if not ready or self._channel.receive() is None:
+        message = self._channel.receive() if ready else None
+        if message is None:
+            self._zygote.kill()
+            words = self._take_words()
             self._stop()
-            raise SandboxError("the zygote doesn't start; its own words are above, in the log")
+            raise SandboxError(f"the zygote doesn't start: {words}")
+        self._cache = message.descriptors[0] if message.descriptors else None
+
+    def _take_words(self) -> str:
+        """Give what the zygote printed, which is nothing when all is well."""
+        assert self._words is not None  # noqa: S101
+        self._words.seek(0)
+        text = self._words.read(_PIPE_READ).decode(errors="replace")
+        self._words.truncate(0)
+        return clean_text(text).strip()
 
     def _stop(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        if self._cache is not None:
+            os.close(self._cache)
+            self._cache = None
         if self._zygote is not None:
             try:
                 self._zygote.wait(1)
@@ -545,6 +651,11 @@ class Engine:
                 self._zygote.kill()
                 self._zygote.wait()
             self._zygote = None
+        if self._words is not None:
+            if words := self._take_words():
+                logger.warning("The zygote said: %s", words)
+            self._words.close()
+            self._words = None
 
 
 def _build_environment() -> dict[str, str]:

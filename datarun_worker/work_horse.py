@@ -245,6 +245,7 @@ class WorkHorse:
             processes=settings.process_limit,
             scratch=settings.scratch_limit,
             log=settings.log_limit,
+            threads=settings.threads or os.cpu_count() or 1,
         )
 
 

@@ -12,6 +12,7 @@ Stopping: on SIGTERM or SIGINT a worker finishes its job and ends; on a second o
 
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from rq.utils import now, utcformat
 from rq.worker import BaseWorker, WorkerStatus
 
 from datarun_client.errors import SettingError
+from datarun_worker.check import EX_CONFIG, IsolationError, start_engine
 from datarun_worker.config import load_settings
 from datarun_worker.jobs import RESULT_TTL, SERIALIZER, OurJob
 from datarun_worker.sandbox import Engine
@@ -83,14 +85,21 @@ class Worker(BaseWorker):
         Raises
         ------
         SystemExit
-            If a setting is missing or can't be read.
+            If a setting is missing or can't be read, or if submissions can't be confined here.
         """
         try:
             settings = load_settings()
         except SettingError as error:
             raise SystemExit(f"The worker can't start: {error}") from None
-        self._engine = Engine(settings.isolation, settings.preload, cache_folder=settings.cache)
-        self._engine.start()
+        # The engine mounts it, so it must be there.
+        settings.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._engine = start_engine(
+                settings.isolation, preload=settings.preload, cache_folder=settings.cache
+            )
+        except IsolationError as error:
+            logger.critical("The worker can't start: %s", error)
+            sys.exit(EX_CONFIG)
         self._work_horse = WorkHorse(settings, self._engine, self.name)
         super().bootstrap(*args, **options)
 

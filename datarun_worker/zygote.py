@@ -19,14 +19,15 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from datarun_worker import child, confine, kernel
 from datarun_worker.channel import Channel, close_files
-from datarun_worker.isolation import Isolation
+from datarun_worker.isolation import Layer
+from datarun_worker.kernel import Clone
 
 PRELOAD = (
     "numpy",
@@ -66,6 +67,28 @@ class _Child:
         return (*self.ends, self.pidfd)
 
 
+@dataclass(frozen=True)
+class Orders:
+    """What the worker tells a zygote at its start, as JSON.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        The `Layer` values of its sandboxes.
+    programs : str
+        The module whose `COMMANDS` the children carry out.
+    preload : tuple of str
+        Modules to import besides `PRELOAD`.
+    cache : str
+        The folder to give a read-only way into; empty for none.
+    """
+
+    layers: tuple[str, ...]
+    programs: str
+    preload: tuple[str, ...] = ()
+    cache: str = ""
+
+
 class Zygote:
     """Forks children on request until the worker hangs up.
 
@@ -73,20 +96,19 @@ class Zygote:
     ----------
     channel : Channel
         To the worker.
-    level : Isolation
-    programs : str
-        The module whose `COMMANDS` the children carry out.
+    setting : child.Setting
+        What is the same for all children.
     """
 
-    def __init__(self, channel: Channel, level: Isolation, programs: str) -> None:
+    def __init__(self, channel: Channel, setting: child.Setting) -> None:
         self._channel = channel
-        self._level = level
-        self._programs = programs
+        self._setting = setting
         self._children: dict[int, _Child] = {}
         self._spare: _Child | None = None
         self._poller = select.poll()
         # Children that end, and orphans of theirs, show as a readable descriptor.
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
     def serve(self) -> None:
         """Answer the worker and bury the dead."""
@@ -116,15 +138,29 @@ class Zygote:
         ours, theirs = Channel.pair()
         log_reader, log_writer = os.pipe()
         end_reader, end_writer = os.pipe()
-        pid = os.fork()
+        pid = self._fork_process()
         if pid == 0:
             signal.set_wakeup_fd(-1)
-            _become_child(theirs, log_writer, self._level, self._programs)
+            _become_child(theirs, log_writer, self._setting)
         theirs.close()
         os.close(log_writer)
         born = _Child(pid, os.pidfd_open(pid), end_writer, (ours.detach(), log_reader, end_reader))
         self._children[pid] = born
         return born
+
+    def _fork_process(self) -> int:
+        """Fork; the child is the first of a PID namespace of its own."""
+        if Layer.PID not in self._setting.layers:
+            return os.fork()
+        kernel.unshare(Clone.PID)
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            if pid:
+                # Back, or the next unshare would be refused. So no second fork is needed.
+                kernel.enter_namespace(self._namespace, Clone.PID)
+        return pid
 
     def _bury(self) -> None:
         """Wait for every child that has ended, and tell whoever waits for its end."""
@@ -134,7 +170,6 @@ class Zygote:
             except ChildProcessError:
                 return
             if pid == 0:
-                self._kill_orphans()
                 return
             dead = self._children.pop(pid, None)
             if dead is None:
@@ -150,16 +185,30 @@ class Zygote:
 
     def _kill_orphans(self) -> None:
         """Kill what a dead child left behind; it was given to us, its nearest reaper."""
-        for pid in kernel.list_children(os.getpid()):
-            if pid not in self._children:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        while orphans := set(kernel.list_children(os.getpid())) - self._children.keys():
+            _kill_and_wait(orphans)
+
+    def kill_everything(self) -> None:
+        """Kill every descendant; one that dies leaves its children to us, and so on."""
+        while children := kernel.list_children(os.getpid()):
+            _kill_and_wait(children)
 
 
-def _become_child(end: socket.socket, log_writer: int, level: Isolation, programs: str) -> NoReturn:
+def _kill_and_wait(children: Iterable[int]) -> None:
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for pid in children:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def _become_child(end: socket.socket, log_writer: int, setting: child.Setting) -> NoReturn:
     """Go on as a child: keep the socket and the log, nothing else."""
     try:
         kernel.die_with_parent()
+        # Daemons of a child stay in its tree, where they are measured and killed.
+        kernel.become_subreaper()
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123
             os.dup2(nothing.fileno(), 0)
         os.dup2(log_writer, 1)
@@ -168,11 +217,11 @@ def _become_child(end: socket.socket, log_writer: int, level: Isolation, program
         end.detach()
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
         channel = Channel(socket.socket(fileno=3), takes_files=True)
-        place = confine.prepare(level)
+        child.prepare(setting)
     except BaseException as error:
         os.write(2, f"the sandbox can't be entered: {error!r}\n".encode())
         os._exit(1)
-    child.run(channel, place, programs)
+    child.run(channel, setting)
 
 
 def preload(modules: Sequence[str]) -> None:
@@ -181,24 +230,34 @@ def preload(modules: Sequence[str]) -> None:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Run a zygote; its arguments are DESCRIPTOR LEVEL PROGRAMS and more MODULEs to import."""
-    descriptor, level, programs, *modules = arguments
-    channel = Channel(socket.socket(fileno=int(descriptor)))
-    kernel.die_with_parent()
-    kernel.become_subreaper()
-    preload([*PRELOAD, programs, *modules])
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise SystemExit(f"a preloaded module started {threads - 1} threads; fork needs one")
-    channel.send({"ok": True})
-    Zygote(channel, Isolation(level), programs).serve()
+
+
+def main(descriptor: int, orders: Orders) -> None:
+    """Be a zygote until the worker hangs up."""
+    layers = frozenset(Layer(name) for name in orders.layers)
+    modules = [*PRELOAD, orders.programs, *orders.preload]
+    cache = confine.enter(layers, modules, Path(orders.cache) if orders.cache else None)
+    channel = Channel(socket.socket(fileno=descriptor))
+    kernel.become_subreaper()
+    setting = child.Setting(
+        layers=layers,
+        programs=orders.programs,
+        readable=tuple(confine.list_readable_paths(modules)),
+    )
+    preload(modules)
+    channel.send({"ok": True}, [] if cache is None else [cache])
+    if cache is not None:
+        os.close(cache)
+    zygote = Zygote(channel, setting)
+    zygote.serve()
+    zygote.kill_everything()
 
 
 if __name__ == "__main__":
-    # Not `child.main` of a second copy: `__main__` and `datarun_worker.zygote` would differ.
-    from datarun_worker import zygote
+    # As an import, so that the classes here aren't there twice.
+    from datarun_worker.zygote import Orders, main
 
-    zygote.main(sys.argv[1:])
+    main(int(sys.argv[1]), Orders(**json.loads(sys.argv[2])))

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,13 +11,22 @@ import pytest
 
 from datarun_client.states import FailureKind
 from datarun_worker.isolation import Isolation
+from datarun_worker.measures import list_tree
 from datarun_worker.sandbox import Engine, Limits, Reply, Sandbox, SandboxError, SubmissionFailure
 
 MIB = 2**20
 
+RUN = {"module": "main", "function": "run"}
+
+
+@pytest.fixture(scope="module", params=[Isolation.FULL, Isolation.NONE])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with Engine(request.param, programs="sandbox_programs") as engine:
+        yield engine
+
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+def plain_engine() -> Iterator[Engine]:
     with Engine(Isolation.NONE, programs="sandbox_programs") as engine:
         yield engine
 
@@ -27,7 +38,7 @@ def open_with(engine: Engine, source: str, limits: Limits | None = None, **more:
 
 def run(engine: Engine, source: str, limits: Limits | None = None, **more: str) -> Reply:
     with open_with(engine, source, limits, **more) as sandbox:
-        return sandbox.call("call", {})
+        return sandbox.call("call_function", RUN)
 
 
 def fail(engine: Engine, source: str, limits: Limits | None = None) -> SubmissionFailure:
@@ -73,7 +84,7 @@ def test_state_stays_between_the_calls_of_a_sandbox_and_no_longer(engine: Engine
     count = "import statistics\nstatistics.n = getattr(statistics, 'n', 0)\n"
     count += "def run():\n    statistics.n += 1\n    return statistics.n"
     with open_with(engine, count) as sandbox:
-        counts = [sandbox.call("call", {}).value["result"] for _ in range(2)]
+        counts = [sandbox.call("call_function", RUN).value["result"] for _ in range(2)]
 
     assert counts == [1, 2]
     assert run(engine, count).value["result"] == 1
@@ -113,7 +124,7 @@ def test_a_data_file_lies_beside_the_code(engine: Engine) -> None:
     source += b"def run(): return (Path(__file__).parent / 'sub/words.txt').read_text()"
     files = {"main.py": source, "sub/words.txt": b"plain"}
     with engine.open_sandbox(files) as sandbox:
-        assert sandbox.call("call", {}).value == {"result": "plain"}
+        assert sandbox.call("call_function", RUN).value == {"result": "plain"}
 
 
 def test_an_exception_is_told_with_the_authors_lines_only(engine: Engine) -> None:
@@ -200,7 +211,7 @@ def test_the_time_limit_holds_against_code_that_catches_everything(engine: Engin
 
 def test_a_calls_own_time_limit_is_the_shorter_one(engine: Engine) -> None:
     with open_with(engine, STUBBORN) as sandbox, pytest.raises(SubmissionFailure) as caught:
-        sandbox.call("call", {}, time_limit=0.2)
+        sandbox.call("call_function", RUN, time_limit=0.2)
 
     assert caught.value.kind is FailureKind.TIME_LIMIT
 
@@ -208,9 +219,9 @@ def test_a_calls_own_time_limit_is_the_shorter_one(engine: Engine) -> None:
 def test_all_calls_together_have_the_sandboxs_time(engine: Engine) -> None:
     source = "import time\ndef run(): time.sleep(0.2)"
     with open_with(engine, source, Limits(time=0.3)) as sandbox:
-        sandbox.call("call", {})
+        sandbox.call("call_function", RUN)
         with pytest.raises(SubmissionFailure) as caught:
-            sandbox.call("call", {})
+            sandbox.call("call_function", RUN)
 
     assert caught.value.kind is FailureKind.TIME_LIMIT
 
@@ -248,6 +259,24 @@ def run():
     assert fail(engine, source, Limits(memory=250 * MIB)).kind is FailureKind.MEMORY_LIMIT
 
 
+HIDDEN = """
+import mmap
+def run():
+    held = []
+    for _ in range(8):  # its own cap
+        held.append(mmap.mmap(-1, 50 * 2**20))
+        held[-1].write(b"x" * (50 * 2**20))
+"""
+
+
+@pytest.mark.parametrize("uses_groups", [True, False])
+def test_memory_is_limited_with_and_without_control_groups(uses_groups: bool) -> None:
+    limits = Limits(memory=150 * MIB, scratch=MIB)
+    with Engine(Isolation.FULL, programs="sandbox_programs", uses_groups=uses_groups) as engine:
+        for source in (GREEDY, HIDDEN):
+            assert fail(engine, source, limits).kind is FailureKind.MEMORY_LIMIT
+
+
 def test_measures_are_those_of_each_call(engine: Engine) -> None:
     source = """
 import os, time
@@ -264,8 +293,8 @@ def run():
 def rest(): pass
 """
     with open_with(engine, source) as sandbox:
-        busy = sandbox.call("call", {}).usage
-        idle = sandbox.call("call", {"function": "rest"}).usage
+        busy = sandbox.call("call_function", RUN).usage
+        idle = sandbox.call("call_function", {**RUN, "function": "rest"}).usage
 
     assert busy.cpu_time > 0.35
     assert 100 * MIB <= busy.peak_memory < 160 * MIB
@@ -287,16 +316,14 @@ def run():
     os.read(reader, 2)
 """
     with open_with(engine, source) as sandbox:
-        sandbox.call("call", {})
-        from datarun_worker.measures import list_tree
-
+        sandbox.call("call_function", RUN)
         tree = list_tree(sandbox.pid)
         assert len(tree) >= 2
 
     wait_until(lambda: not any(map(is_alive, tree)))
 
 
-def test_orphans_of_a_child_that_ended_by_itself_die_too(engine: Engine, tmp_path: Path) -> None:
+def test_orphans_die_too_without_a_namespace(plain_engine: Engine, tmp_path: Path) -> None:
     source = f"""
 import os, time
 def run():
@@ -307,7 +334,7 @@ def run():
     while not os.path.exists({str(tmp_path / "pid")!r}): time.sleep(0.01)
     os._exit(0)
 """
-    failure = fail(engine, source)
+    failure = fail(plain_engine, source)
 
     assert failure.kind is FailureKind.SUBMISSION_ERROR
     pid = int((tmp_path / "pid").read_text())
@@ -318,7 +345,7 @@ def test_what_is_printed_stands_in_the_log(engine: Engine) -> None:
     source = "import sys\nprint('top')\ndef run():\n    print('out')\n"
     source += "    print('err\\x1b[31m\\0', file=sys.stderr)\n    print('10%\\r20%\\r30%')"
     with open_with(engine, source) as sandbox:
-        sandbox.call("call", {})
+        sandbox.call("call_function", RUN)
         wait_until(lambda: "30%" in sandbox.read_log())
 
         assert sandbox.read_log() == "top\nout\nerr\n30%\n"
@@ -328,7 +355,7 @@ def test_of_a_long_log_the_first_and_the_last_part_stay(engine: Engine) -> None:
     source = "def run():\n    print('first')\n    for _ in range(4000): print('x' * 1000)\n"
     source += "    print('last')"
     with open_with(engine, source, Limits(log=20_000)) as sandbox:
-        sandbox.call("call", {})
+        sandbox.call("call_function", RUN)
         wait_until(lambda: sandbox.read_log().endswith("last\n"))
         log = sandbox.read_log()
 
@@ -348,13 +375,13 @@ def test_kill_from_another_thread_ends_a_call(engine: Engine) -> None:
         timer = threading.Timer(0.1, sandbox.kill)
         timer.start()
         with pytest.raises(SandboxError, match="stopped by the worker"):
-            sandbox.call("call", {})
+            sandbox.call("call_function", RUN)
         timer.join()
 
 
-def test_the_folder_of_a_sandbox_goes_with_it(engine: Engine) -> None:
-    with open_with(engine, "from pathlib import Path\ndef run(): return __file__") as sandbox:
-        path = Path(sandbox.call("call", {}).value["result"])
+def test_the_folder_of_a_sandbox_goes_with_it(plain_engine: Engine) -> None:
+    with open_with(plain_engine, "from pathlib import Path\ndef run(): return __file__") as sandbox:
+        path = Path(sandbox.call("call_function", RUN).value["result"])
         assert path.exists()
 
     assert not path.parents[3].exists()
@@ -364,7 +391,7 @@ def test_a_sandbox_has_no_environment_of_the_workers(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATARUN_SECRET", "hidden")
-    with Engine(Isolation.NONE, programs="sandbox_programs") as engine:
+    with Engine(engine.isolation, programs="sandbox_programs") as engine:
         reply = run(engine, "import os\ndef run(): return dict(os.environ)")
 
     assert "hidden" not in str(reply.value)
@@ -373,7 +400,9 @@ def test_a_sandbox_has_no_environment_of_the_workers(
 def test_a_dead_zygote_is_replaced_unnoticed(engine: Engine) -> None:
     assert engine._zygote is not None
     old = engine._zygote.pid
+    tree = list_tree(old)
     os.kill(old, signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, tree)))
 
     assert run(engine, "def run(): return 1").value == {"result": 1}
     assert engine._zygote.pid != old
@@ -385,7 +414,7 @@ def test_a_sandbox_whose_zygote_dies_is_our_fault(engine: Engine) -> None:
         timer = threading.Timer(0.1, engine._zygote.kill)
         timer.start()
         with pytest.raises(SandboxError, match="zygote"):
-            sandbox.call("call", {})
+            sandbox.call("call_function", RUN)
         timer.join()
 
 
@@ -395,3 +424,46 @@ def test_a_sandbox_starts_without_imports(engine: Engine) -> None:
     source += "def run(): return len(set(sys.modules) - before)"
 
     assert run(engine, source).value == {"result": 0}
+
+
+WORKER = """
+import sys, time
+from datarun_worker.isolation import Isolation
+from datarun_worker.measures import list_tree
+from datarun_worker.sandbox import Engine
+import os
+
+engine = Engine(Isolation(sys.argv[1]), programs="sandbox_programs")
+engine.start()
+source = b'''
+import os, signal, time
+def run():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0: time.sleep(60)
+        os._exit(0)
+    os.wait()
+'''
+with engine.open_sandbox({"main.py": source}) as sandbox:
+    sandbox.call("call_function", {"module": "main", "function": "run"})
+    print(*list_tree(os.getpid())[1:], flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("level", [Isolation.FULL, Isolation.NONE])
+def test_nothing_outlives_the_worker_however_it_dies(level: Isolation) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, level],
+        env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout is not None
+    with worker.stdout:
+        tree = [int(word) for word in worker.stdout.readline().split()]
+    assert len(tree) >= 4
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+
+    wait_until(lambda: not any(map(is_alive, tree)))

@@ -1,0 +1,194 @@
+"""Memory and process limits by the kernel's control groups, where this user may make some.
+
+A group counts what a sandbox itself touches, its tmpfs included, and nothing that it shares with
+the zygote; and it can't be outrun. The watcher of `datarun_worker.sandbox` looks in any case, and
+is all that there is where no group can be made: an ordinary user without a delegated group.
+
+Version 1 has a tree of groups for each resource. In version 2 there is one tree, and a group
+whose groups are limited may have no process of its own, so the worker moves down into one.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from datarun_worker.confine import Limits
+
+logger = logging.getLogger(__name__)
+
+_ROOT = Path("/sys/fs/cgroup")
+_OWN_GROUP = "datarun-worker"
+_REMOVE_TIMEOUT = 1.0
+_REMOVE_INTERVAL = 0.01
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What a version calls its files; of those that aren't there, nothing is lost."""
+
+    memory: str
+    memory_and_swap: str
+    out_of_memory: str
+
+
+_VERSION_1 = _Version(
+    memory="memory.limit_in_bytes",
+    memory_and_swap="memory.memsw.limit_in_bytes",
+    out_of_memory="memory.oom_control",
+)
+_VERSION_2 = _Version(
+    memory="memory.max", memory_and_swap="memory.swap.max", out_of_memory="memory.events"
+)
+
+
+class Group:
+    """The control group of one sandbox.
+
+    Parameters
+    ----------
+    memory, pids : pathlib.Path
+        Its folders; in version 2 they are the same.
+    version : _Version
+    """
+
+    def __init__(self, memory: Path, pids: Path, version: _Version) -> None:
+        self._folders = list(dict.fromkeys((memory, pids)))
+        self._memory = memory
+        self._pids = pids
+        self._version = version
+
+    def create(self, limits: Limits) -> None:
+        """Make the group and set its limits.
+
+        Raises
+        ------
+        OSError
+            This user may not.
+        """
+        for folder in self._folders:
+            folder.mkdir()
+        # The tmpfs of the scratch folder has a limit of its own.
+        memory = str(limits.memory + limits.scratch)
+        (self._memory / self._version.memory).write_text(memory)
+        swap = self._memory / self._version.memory_and_swap
+        with contextlib.suppress(OSError):
+            swap.write_text("0" if self._version is _VERSION_2 else memory)
+        (self._pids / "pids.max").write_text(str(limits.processes))
+
+    def add(self, pid: int) -> None:
+        """Put a process, and what it will fork, into the group."""
+        for folder in self._folders:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def was_out_of_memory(self) -> bool:
+        """Tell whether the kernel killed a process of the group for its memory."""
+        try:
+            text = (self._memory / self._version.out_of_memory).read_text()
+        except OSError:
+            return False
+        counts = dict(line.split() for line in text.splitlines())
+        return counts.get("oom_kill", "0") != "0"
+
+    def remove(self) -> None:
+        """Remove the group, whose processes are dead or dying."""
+        for folder in self._folders:
+            deadline = time.monotonic() + _REMOVE_TIMEOUT
+            while not _remove(folder):
+                if time.monotonic() > deadline:
+                    logger.warning("The control group %s is still in use", folder)
+                    break
+                time.sleep(_REMOVE_INTERVAL)
+
+
+def _remove(folder: Path) -> bool:
+    """Remove one folder; False while a process is in it."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        raise
+    return True
+
+
+class GroupMaker:
+    """Makes groups below the worker's own."""
+
+    def __init__(self, memory: Path, pids: Path, version: _Version) -> None:
+        self._memory = memory
+        self._pids = pids
+        self._version = version
+        self._count = 0
+
+    @classmethod
+    def find(cls) -> Self | None:
+        """Find out, by making one, whether groups can be made; None if not."""
+        try:
+            maker = cls._look()
+            if maker is not None:
+                maker.make(Limits()).remove()
+                maker.sweep()
+        except OSError as error:
+            logger.info("No control groups, so memory is watched only: %s", error)
+            return None
+        return maker
+
+    @classmethod
+    def _look(cls) -> Self | None:
+        own = {}
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            for controller in controllers.split(","):
+                own[controller] = path.lstrip("/")
+        if "memory" in own and "pids" in own:
+            paths = [_ROOT / name / own[name] for name in ("memory", "pids")]
+            return cls(paths[0], paths[1], _VERSION_1)
+        if "" in own and (_ROOT / "cgroup.controllers").exists():
+            folder = _ROOT / own[""]
+            if folder.name == _OWN_GROUP:
+                folder = folder.parent
+            _hand_down_controllers(folder)
+            return cls(folder, folder, _VERSION_2)
+        return None
+
+    def sweep(self) -> None:
+        """Remove the groups of workers that were killed."""
+        for folder in {*self._memory.glob("datarun-*-*"), *self._pids.glob("datarun-*-*")}:
+            if not Path("/proc", folder.name.split("-")[1]).exists():
+                _remove(folder)
+
+    def make(self, limits: Limits) -> Group:
+        """Make a group.
+
+        Raises
+        ------
+        OSError
+            This user may not.
+        """
+        self._count += 1
+        name = f"datarun-{os.getpid()}-{self._count}"
+        group = Group(self._memory / name, self._pids / name, self._version)
+        try:
+            group.create(limits)
+        except OSError:
+            group.remove()
+            raise
+        return group
+
+
+def _hand_down_controllers(folder: Path) -> None:
+    """Let the groups below a group of version 2 have limits."""
+    control = folder / "cgroup.subtree_control"
+    if {"memory", "pids"} <= set(control.read_text().split()):
+        return
+    own = folder / _OWN_GROUP
+    own.mkdir(exist_ok=True)
+    (own / "cgroup.procs").write_text(str(os.getpid()))
+    control.write_text("+memory +pids")
