@@ -22,8 +22,8 @@ PREDICTION_DTYPE = np.dtype("<f8")
 COMPRESSION_LEVEL = 1
 """zlib's fastest level: six times faster than its default for 6 % more bytes."""
 
-MAX_INDICES_BYTES = 80_000_000
-"""Ten million indices; a fold with more rows than that is a mistake or an attack."""
+MAX_INDICES_BYTES = 40_000_000
+"""Five million indices; a fold with more rows than that is a mistake or an attack."""
 
 MAX_PREDICTIONS_BYTES = 1 << 30
 """A gibibyte: 134 million values, where the shape doesn't say how many there must be."""
@@ -77,7 +77,15 @@ def unpack_chunks(data: bytes, max_bytes: int) -> Iterator[bytes]:
 
 def unpack(data: bytes, max_bytes: int) -> bytes:
     """Decompress a zlib stream; parameters and errors as in `unpack_chunks`."""
-    return b"".join(unpack_chunks(data, max_bytes))
+    return bytes(_unpack_into_buffer(data, max_bytes))
+
+
+def _unpack_into_buffer(data: bytes, max_bytes: int) -> bytearray:
+    """Decompress without a second copy of what comes out."""
+    buffer = bytearray()
+    for chunk in unpack_chunks(data, max_bytes):
+        buffer += chunk
+    return buffer
 
 
 def encode_base64(data: bytes) -> str:
@@ -153,7 +161,7 @@ def unpack_indices(data: bytes, max_bytes: int = MAX_INDICES_BYTES) -> npt.NDArr
     CodecError
         If the stream is broken, too large, or no whole number of int64.
     """
-    raw = unpack(data, max_bytes)
+    raw = _unpack_into_buffer(data, max_bytes)
     if len(raw) % INDEX_DTYPE.itemsize:
         raise CodecError(
             f"holds {len(raw)} bytes, not a multiple of 8; send int64, little-endian, raw."
@@ -204,7 +212,7 @@ def unpack_predictions(
     """
     if -1 not in shape:
         max_bytes = math.prod(shape) * PREDICTION_DTYPE.itemsize
-    raw = unpack(data, max_bytes)
+    raw = _unpack_into_buffer(data, max_bytes)
     try:
         values = np.frombuffer(raw, dtype=PREDICTION_DTYPE).reshape(tuple(shape))
     except ValueError:

@@ -42,7 +42,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -87,7 +87,7 @@ _THREAD_SETTINGS = (
     "NUMEXPR_NUM_THREADS",
 )
 
-_CHILDS_KINDS = frozenset(FailureKind) - {FailureKind.CANCELLED}
+CHILDS_KINDS = frozenset(FailureKind) - {FailureKind.CANCELLED}
 """The kinds that a child may claim."""
 
 
@@ -174,6 +174,7 @@ class Sandbox:
         self._deadline, self._time_limit = math.inf, limits.time
         self._time_left = limits.time
         self._calls = 0
+        self._believed: Collection[FailureKind] = CHILDS_KINDS
         self._hangup_reader, self._hangup = os.pipe()
         self._watcher = threading.Thread(target=self._watch, name="sandbox-watcher", daemon=True)
         self._watcher.start()
@@ -191,6 +192,7 @@ class Sandbox:
         inputs: Mapping[str, int] | None = None,
         outputs: Mapping[str, int] | None = None,
         time_limit: float | None = None,
+        believed: Collection[FailureKind] = CHILDS_KINDS,
     ) -> Reply:
         """Have the child carry out one command.
 
@@ -204,6 +206,9 @@ class Sandbox:
             Open files that the child gets; they stay open here.
         time_limit : float, optional
             Seconds for this call; what is left of `Limits.time` bounds it in any case.
+        believed : collection of FailureKind, optional
+            The kinds that the child is believed when it tells of a failure. Once a stranger's code
+            has run in it, it could blame anybody.
 
         Raises
         ------
@@ -220,6 +225,7 @@ class Sandbox:
             "outputs": list(outputs),
         }
         limit = self._time_left if time_limit is None else min(time_limit, self._time_left)
+        self._believed = believed
         return self._ask(body, [*inputs.values(), *outputs.values()], limit)
 
     def read_log(self) -> str:
@@ -313,8 +319,11 @@ class Sandbox:
         if answer.get("id") == self._calls:
             if answer.get("ok") is True and isinstance(value, dict):
                 return Reply(value, usage)
-            if answer.get("ok") is False and kind in _CHILDS_KINDS and isinstance(text, str):
+            if answer.get("ok") is False and kind in CHILDS_KINDS and isinstance(text, str):
                 kind, text = FailureKind(kind), clean_text(text)
+                if kind not in self._believed:
+                    logger.warning("a sandbox blames %s, which isn't believed: %s", kind, text)
+                    raise SubmissionFailure(FailureKind.SUBMISSION_ERROR, text, usage)
                 if kind is FailureKind.PLATFORM_ERROR:
                     raise SandboxError(text)
                 if kind is FailureKind.MEMORY_LIMIT:

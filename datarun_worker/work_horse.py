@@ -42,6 +42,17 @@ from datarun_worker.sandbox import Engine, Limits, Reply, Sandbox, SubmissionFai
 FILES_PER_MESSAGE = 32
 """How many open files go to a sandbox at once."""
 
+AUTHORS_KINDS = frozenset(
+    {
+        FailureKind.SUBMISSION_ERROR,
+        FailureKind.BAD_PREDICTIONS,
+        FailureKind.MEMORY_LIMIT,
+        FailureKind.OUTPUT_LIMIT,
+        FailureKind.FORBIDDEN,
+    }
+)
+"""What a submission can be at fault of."""
+
 SPLIT_PARTS = ("X_train", "y_train", "X_test", "y_test")
 PREPARED = "prepared"
 
@@ -368,12 +379,24 @@ class FoldRun:
     ) -> dict[str, Any]:
         self._phase = phase
         try:
-            reply = self._sandbox.call(command, arguments, inputs, outputs)
+            reply = self._sandbox.call(
+                command, arguments, inputs, outputs, believed=self._find_believed()
+            )
         except SubmissionFailure as failure:
             self._measures[phase] = _measure(failure)
             raise
         self._measures[phase] = _measure(reply)
         return reply.value
+
+    def _find_believed(self) -> frozenset[FailureKind]:
+        """Say what a sandbox may blame in which a submission runs.
+
+        The data set only where it has a part in it: code of its own, or rows to calibrate on.
+        """
+        has_part = WorkflowElement.CALIBRATOR in self._claim.workflow_elements
+        if has_part or self._inputs.reader is not None:
+            return AUTHORS_KINDS | {FailureKind.DATA_ERROR}
+        return AUTHORS_KINDS
 
     def _fail(self, kind: FailureKind, message: str) -> FoldResult:
         return FoldResult(

@@ -3,7 +3,6 @@
 import os
 import queue
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -23,18 +22,18 @@ from tests.conftest import numbers, wait_until
 
 ADMIN = ("admin", "admin password")
 ORDINARY_USER = "ordinary"
-AS_ORDINARY_USER = Path(__file__).parents[1] / "worker" / "ordinary_user.py"
+AS_ORDINARY_USER = Path(__file__).with_name("ordinary_user.py")
 READY = re.compile(r"ready at (http://\S+)")
 
 
 @dataclass
 class Stack:
-    """`datarun up` in a home of its own; a user's number starts it as that user, from root."""
+    """`datarun up` in a home of its own, as the suite's user or from root as an ordinary one."""
 
     home: Path
     workers: int = 2
     environ: dict[str, str] = field(default_factory=dict)
-    user: int | None = None
+    user: str = "current"
     url: str = ""
     lines: list[str] = field(default_factory=list)
 
@@ -43,7 +42,7 @@ class Stack:
         command = [Path(sys.executable).with_name("datarun"), "up", "--home", self.home]
         secrets = dict(zip(("DATARUN_USERNAME", "DATARUN_PASSWORD"), ADMIN, strict=True))
         self.process = subprocess.Popen(
-            [*self.prefix, *command, "--port", "0", "--workers", str(self.workers)],
+            [*make_prefix(self.user), *command, "--port", "0", "--workers", str(self.workers)],
             env={**os.environ, **secrets, **self.environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -53,11 +52,7 @@ class Stack:
         self._reader = threading.Thread(target=self._read, args=(ready,))
         self._reader.start()
         self.url = ready.get(timeout=90)
-
-    @property
-    def prefix(self) -> list[str]:
-        """What to write before a command to run it as that user."""
-        return [] if self.user is None else [sys.executable, str(AS_ORDINARY_USER)]
+        assert self.url, "".join(self.lines)
 
     def _read(self, ready: "queue.Queue[str]") -> None:
         assert self.process.stdout is not None
@@ -66,6 +61,8 @@ class Stack:
                 self.lines.append(line)
                 if match := READY.search(line):
                     ready.put(match[1])
+        # Whoever still waits for it to be ready waits in vain.
+        ready.put("")
 
     def stop(self) -> int:
         """Stop it politely and say its exit status."""
@@ -75,13 +72,9 @@ class Stack:
         return status
 
 
-def find_user(name: str) -> int | None:
-    """Find an ordinary user's number; None for the user that runs the suite."""
-    if name != ORDINARY_USER:
-        return None
-    if os.geteuid() != 0:
-        pytest.skip("only root can start things as another user")
-    return int(runpy.run_path(str(AS_ORDINARY_USER))["USER"])
+def make_prefix(user: str) -> list[str]:
+    """Make what stands before a command to run it as an ordinary user instead of as root."""
+    return [sys.executable, str(AS_ORDINARY_USER)] if user == ORDINARY_USER else []
 
 
 @pytest.fixture(scope="session")

@@ -180,7 +180,7 @@ def test_a_submission_does_not_move_to_another_data_set(platform, worker, raw_da
         ("train_is", encode_indices([]), "at least one"),
         ("train_is", encode_indices([-1, 0]), "negative"),
         ("train_is", encode_indices([0, N_TRAIN]), "out of range"),
-        ("train_is", encode_bytes(bytes(90_000_000)), "larger than"),
+        ("train_is", encode_bytes(bytes(50_000_000)), "larger than"),
         ("test_is", encode_indices([2**62]), "out of range"),
         ("test_is", encode_indices([-1]), "negative"),
         ("files", {}, "at least one"),

@@ -1,0 +1,1 @@
+"""What speed is held against: peers, measured in the same run."""

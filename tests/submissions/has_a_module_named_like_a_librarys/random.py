@@ -1,0 +1,3 @@
+"""Shadows nothing for libraries."""
+
+SOURCE = "the author's"

@@ -1,0 +1,1 @@
+SOURCE = "the author's"

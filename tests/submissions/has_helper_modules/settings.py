@@ -1,0 +1,1 @@
+NAME = "four modules and a package"

@@ -1,0 +1,5 @@
+from honest import HonestClassifier
+
+
+class Modèle(HonestClassifier):
+    pass

@@ -1,0 +1,4 @@
+from ...honest import HonestClassifier
+from .. import NAME
+
+__all__ = ["NAME", "HonestClassifier"]
