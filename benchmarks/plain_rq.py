@@ -1,5 +1,6 @@
 """The peer: a plain RQ worker with scikit-learn loaded, ``python -m benchmarks.plain_rq URL``."""
 
+import importlib
 import sys
 
 from redis import Redis
@@ -11,8 +12,8 @@ def do_nothing() -> None:
 
 def main(url: str) -> None:
     """Serve the queue `plain` until somebody asks to stop."""
-    import sklearn.ensemble  # loaded before the first fork
-    import sklearn.linear_model
+    for name in ("sklearn.ensemble", "sklearn.linear_model"):
+        importlib.import_module(name)
     from rq import Worker
 
     Worker(["plain"], connection=Redis.from_url(url, socket_timeout=None)).work(
