@@ -8,7 +8,8 @@ from datarun_api.models import Base
 from datarun_api.queues import Queues
 from datarun_api.storage import Storage
 
-db = SQLAlchemy(model_class=Base)
+# Rows stay readable after the commit: what is enqueued and answered then needs no second look.
+db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 migrate = Migrate(render_as_batch=False)
 
 

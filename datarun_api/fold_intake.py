@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import undefer
 
 from datarun_api.errors import ApiError, BadInputError, ConflictError, NotFoundError
-from datarun_api.extensions import db, get_queues, get_storage
-from datarun_api.models import RawData, StoredFile, Submission, SubmissionFold
-from datarun_api.raw_data import find_problem
+from datarun_api.extensions import db, get_storage
+from datarun_api.folds import end_attempt, enqueue_queued
+from datarun_api.models import Outcome, RawData, StoredFile, Submission, SubmissionFold
+from datarun_api.raw_data import enqueue_or_end, find_problem
 from datarun_api.schemas import parse_force
 from datarun_api.storage import hash_manifest, save_files
 from datarun_api.transitions import Act, Event, decide
 from datarun_client.errors import CodecError
-from datarun_client.states import FailureKind, SplitState
+from datarun_client.states import SplitState
 
 T = TypeVar("T")
 Payload = dict[str, Any]
@@ -89,7 +90,7 @@ def accept_folds(owner_id: int, payloads: Sequence[Payload]) -> list[Accepted]:
     except BaseException:
         db.session.rollback()
         raise
-    get_queues().enqueue_folds([item.fold for item in accepted if intake.can_run(item)])
+    enqueue_queued(item.fold for item in accepted if item.started)
     return accepted
 
 
@@ -132,11 +133,6 @@ class FoldIntake:
         self._insert_folds()
         self._load_folds()
         return self._check_each(self._settle)
-
-    def can_run(self, item: Accepted) -> bool:
-        """Tell whether a fold needs a job now; one that waits for its split gets it later."""
-        raw_data = self._find_raw_data(item.fold.databoard_s)
-        return item.started and raw_data.split_state is SplitState.DONE
 
     def _check_each(self, check: Callable[[Payload], T]) -> list[T]:
         """Apply a check to every payload, so that all refusals are told at once."""
@@ -267,6 +263,8 @@ class FoldIntake:
                 raise _refuse(BadInputError, name, problem)
 
     def _insert_folds(self) -> None:
+        # Only the database's clock counts, and rows that go in bulk can't ask it each.
+        now = db.session.scalars(select(func.now())).one()
         rows = [
             {
                 "owner_id": self.owner_id,
@@ -276,6 +274,7 @@ class FoldIntake:
                 "test_is": payload["test_is"].packed,
                 "max_index": max(payload["train_is"].largest, payload["test_is"].largest),
                 "priority": payload["priority"],
+                "queued_at": now if self._is_split(payload) else None,
             }
             for payload in sorted(self.payloads, key=lambda payload: payload["databoard_sf_id"])
         ]
@@ -285,6 +284,10 @@ class FoldIntake:
             .returning(SubmissionFold.databoard_sf_id)
         )
         self.created = set(db.session.scalars(statement, rows))
+
+    def _is_split(self, payload: Payload) -> bool:
+        """Tell whether a new fold can wait for a worker; else it waits for its split."""
+        return self._find_raw_data(payload["databoard_s_id"]).split_state is SplitState.DONE
 
     def _load_folds(self) -> None:
         numbers = [payload["databoard_sf_id"] for payload in self.payloads]
@@ -299,7 +302,8 @@ class FoldIntake:
         """Say what a payload does to its fold, by the state table."""
         fold = self.folds[payload["databoard_sf_id"]]
         if fold.databoard_sf_id in self.created:
-            self._end_on_broken_split(fold)
+            if self._find_raw_data(fold.databoard_s).split_state is SplitState.ERROR:
+                self._enqueue(fold)
             return Accepted(fold, started=True)
         event = _name_event(payload, fold)
         match decide(event, fold.status):
@@ -310,9 +314,12 @@ class FoldIntake:
                 fold.test_is = payload["test_is"].packed
                 fold.max_index = max(payload["train_is"].largest, payload["test_is"].largest)
                 fold.priority = payload["priority"]
+                if fold.is_running:
+                    end_attempt(fold, Outcome.SUPERSEDED)
                 fold.n_losses = 0
+                fold.avoided_worker = None
                 fold.restart()
-                self._end_on_broken_split(fold)
+                self._enqueue(fold)
                 return Accepted(fold, started=True)
         raise _refuse(
             ConflictError,
@@ -325,11 +332,9 @@ class FoldIntake:
             ),
         )
 
-    def _end_on_broken_split(self, fold: SubmissionFold) -> None:
-        """End a fold at once whose data set can't be split."""
-        raw_data = self._find_raw_data(fold.databoard_s)
-        if raw_data.split_state is SplitState.ERROR:
-            fold.fail(FailureKind.DATA_ERROR, str(find_problem(raw_data, fold.max_index)))
+    def _enqueue(self, fold: SubmissionFold) -> None:
+        """Let a fold wait for a worker, or for its split, or end if that failed."""
+        enqueue_or_end(self._find_raw_data(fold.databoard_s), fold)
 
 
 def _name_event(payload: Payload, fold: SubmissionFold) -> Event:

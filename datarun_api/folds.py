@@ -5,7 +5,8 @@ requests about one fold follow one another.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -14,18 +15,28 @@ from sqlalchemy.orm import undefer
 
 from datarun_api.errors import BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db, get_queues
-from datarun_api.models import MEASURES, StoredFile, Submission, SubmissionFold
-from datarun_api.raw_data import SPECIFIC
+from datarun_api.fold_queue import take_next
+from datarun_api.leases import get_lease
+from datarun_api.models import (
+    MEASURES,
+    Attempt,
+    Outcome,
+    StoredFile,
+    Submission,
+    SubmissionFold,
+    Worker,
+)
+from datarun_api.raw_data import MAX_LOSSES, SPECIFIC
 from datarun_api.transitions import Act, Event, decide
 from datarun_client.codec import decode_base64, is_finite, unpack_predictions
 from datarun_client.errors import CodecError
-from datarun_client.states import FailureKind, Queue, SplitState, State
+from datarun_client.states import FailureKind, Queue, State
 
 FOLD_PARTS = ("X_train", "y_train", "X_test")
 """The parts that a fold may see; `y_test` goes to data jobs alone."""
 
-MAX_LOSSES = 3
-"""After so many attempts that were lost or failed by our fault, a fold ends."""
+RETRY_DELAYS = (timedelta(seconds=1), timedelta(seconds=10))
+"""How long a fold waits after the first and the second failure of ours."""
 
 ATTEMPT_OVER = "This attempt is over; drop it."
 
@@ -42,21 +53,22 @@ def get_fold(owner_id: int, databoard_sf_id: int) -> SubmissionFold:
         select(SubmissionFold).where(*_is_fold(owner_id, databoard_sf_id)).options(undefer("*"))
     )
     if fold is None:
-        raise NotFoundError(f"There is no fold {databoard_sf_id} in this account.")
+        raise make_not_found(databoard_sf_id)
     return fold
 
 
-def claim_fold(
-    owner_id: int, databoard_sf_id: int, queue: Queue, worker: str
-) -> SubmissionFold | None:
-    """Give a fold to a worker.
+def make_not_found(databoard_sf_id: int) -> NotFoundError:
+    """Make the refusal of a fold that isn't there."""
+    return NotFoundError(f"There is no fold {databoard_sf_id} in this account.")
+
+
+def claim_fold(queue: Queue, worker: str) -> SubmissionFold | None:
+    """Give a worker the fold of a queue whose turn it is.
 
     Parameters
     ----------
-    owner_id, databoard_sf_id : int
-        The fold that the worker's job names.
     queue : Queue
-        The queue that the job came from.
+        The queue that the worker's job came from.
     worker : str
         The worker's name.
 
@@ -65,18 +77,24 @@ def claim_fold(
     SubmissionFold or None
         None if there is nothing to do.
     """
-    fold = _lock_fold(owner_id, databoard_sf_id)
+    fold = take_next(queue, worker)
     if fold is None or decide(Event.CLAIM, fold.status) is not Act.RUN:
         db.session.rollback()
         return None
-    raw_data = fold.submission.raw_data
-    if raw_data.split_state is not SplitState.DONE:
-        db.session.rollback()
-        return None
-    fold.running = True
-    fold.worker = worker
+    fold.queued_at = None
+    fold.lease_until = func.now() + get_lease()
     fold.hash_files = fold.submission.hash_files
     fold.started_at = func.now()
+    db.session.add(
+        Attempt(
+            owner_id=fold.owner_id,
+            databoard_sf_id=fold.databoard_sf_id,
+            number=fold.attempt,
+            worker=worker,
+            queue=queue,
+            hash_files=fold.hash_files,
+        )
+    )
     db.session.commit()
     return fold
 
@@ -97,9 +115,21 @@ def get_running_fold(owner_id: int, databoard_sf_id: int, attempt: int) -> Submi
         If this attempt isn't the newest, or isn't running.
     """
     fold = db.session.get(SubmissionFold, (owner_id, databoard_sf_id))
-    if fold is None or fold.attempt != attempt or not fold.running:
+    if fold is None or fold.attempt != attempt or not fold.is_running:
         raise ConflictError(ATTEMPT_OVER)
     return fold
+
+
+def renew_lease(owner_id: int, databoard_sf_id: int, attempt: int) -> None:
+    """Let the newest attempt run on.
+
+    Raises
+    ------
+    ConflictError
+        If this attempt is over.
+    """
+    _lock_running(owner_id, databoard_sf_id, attempt)
+    db.session.commit()
 
 
 def report_phase(owner_id: int, databoard_sf_id: int, attempt: int, state: State) -> None:
@@ -110,9 +140,7 @@ def report_phase(owner_id: int, databoard_sf_id: int, attempt: int, state: State
     ConflictError
         If this attempt is over.
     """
-    fold = _lock_attempt(owner_id, databoard_sf_id, attempt)
-    if decide(Event.PHASE, fold.status) is not Act.ADVANCE:
-        raise ConflictError(ATTEMPT_OVER)
+    fold = _lock_running(owner_id, databoard_sf_id, attempt)
     order = list(State)
     # A report that was overtaken by the next one changes nothing.
     fold.state = max(fold.state, state, key=order.index)
@@ -137,11 +165,11 @@ def append_log(owner_id: int, databoard_sf_id: int, attempt: int, offset: int, t
     Raises
     ------
     ConflictError
-        If this attempt is over, or if an earlier piece is missing.
+        If this attempt is over.
+    BadInputError
+        If an earlier piece is missing.
     """
-    fold = _lock_attempt(owner_id, databoard_sf_id, attempt)
-    if decide(Event.PHASE, fold.status) is not Act.ADVANCE:
-        raise ConflictError(ATTEMPT_OVER)
+    fold = _lock_running(owner_id, databoard_sf_id, attempt)
     log = fold.log_messages.encode()
     if offset > len(log):
         text = f"{len(log)} bytes have arrived; send what follows them."
@@ -176,18 +204,55 @@ def finish_fold(owner_id: int, databoard_sf_id: int, attempt: int, payload: dict
             _keep_result(fold, payload)
             fold.result_sha256 = digest
         case Act.RETRY:
-            lose_attempt(fold, payload["log_messages"])
+            lose_attempt(fold, payload["log_messages"], Outcome.ERROR)
             fold.result_sha256 = digest if fold.state.is_final else None
         case Act.COMPARE if fold.result_sha256 == digest:
             pass
         case _:
             raise ConflictError(ATTEMPT_OVER)
     db.session.commit()
-    if fold.state is State.TODO:
-        get_queues().enqueue_folds([fold])
+    enqueue_queued([fold])
 
 
-def lose_attempt(fold: SubmissionFold, reason: str) -> None:
+def release_fold(owner_id: int, databoard_sf_id: int, attempt: int, reason: str) -> None:
+    """Take a fold back that a worker can't finish; no loss is charged.
+
+    Raises
+    ------
+    ConflictError
+        If this attempt is over.
+    """
+    fold = _lock_running(owner_id, databoard_sf_id, attempt)
+    end_attempt(fold, Outcome.RELEASED, reason)
+    fold.restart()
+    fold.enqueue()
+    db.session.commit()
+    enqueue_queued([fold])
+
+
+def cancel_fold(owner_id: int, databoard_sf_id: int) -> SubmissionFold:
+    """End a fold that its account doesn't want any more; what runs is stopped.
+
+    Raises
+    ------
+    NotFoundError
+        If there is none.
+    ConflictError
+        If it has ended already.
+    """
+    fold = _lock_fold(owner_id, databoard_sf_id)
+    if fold is None:
+        raise make_not_found(databoard_sf_id)
+    if decide(Event.CANCEL, fold.status) is not Act.STOP:
+        raise ConflictError(f"Fold {databoard_sf_id} has ended already: {fold.state}.")
+    if fold.is_running:
+        end_attempt(fold, Outcome.CANCELLED)
+    fold.fail(FailureKind.CANCELLED, "Cancelled.")
+    db.session.commit()
+    return get_fold(owner_id, databoard_sf_id)
+
+
+def lose_attempt(fold: SubmissionFold, reason: str, outcome: Outcome) -> None:
     """Take a fold's newest attempt as lost: the next one follows, or the third ends it.
 
     Parameters
@@ -196,15 +261,53 @@ def lose_attempt(fold: SubmissionFold, reason: str) -> None:
         Running, and locked.
     reason : str
         What is known, for the log.
+    outcome : Outcome
+        `LOST` if nothing was heard any more, `ERROR` if the worker told of our failure.
     """
+    attempt = end_attempt(fold, outcome, reason, FailureKind.PLATFORM_ERROR)
     fold.n_losses += 1
     if fold.n_losses >= MAX_LOSSES:
+        tried = "\n".join(
+            f"Attempt {row.number}, {row.worker}: {row.reason}"
+            for row in list_attempts(fold.owner_id, fold.databoard_sf_id)[-MAX_LOSSES:]
+        )
         fold.fail(
             FailureKind.PLATFORM_ERROR,
-            f"{reason}\nThat was the last of {MAX_LOSSES} attempts; the fault is the platform's.",
+            f"{tried}\nThat was the last of {MAX_LOSSES} attempts; the fault is the platform's.",
         )
+        return
+    fold.restart()
+    fold.avoided_worker = attempt.worker
+    if outcome is Outcome.LOST:
+        fold.enqueue()
     else:
-        fold.restart()
+        # What failed a moment ago would fail now.
+        fold.retry_at = func.now() + RETRY_DELAYS[fold.n_losses - 1]
+
+
+def end_attempt(
+    fold: SubmissionFold,
+    outcome: Outcome,
+    reason: str | None = None,
+    kind: FailureKind | None = None,
+) -> Attempt:
+    """Note how a running fold's attempt ended."""
+    attempt = db.session.get_one(Attempt, (fold.owner_id, fold.databoard_sf_id, fold.attempt))
+    attempt.end(outcome, reason, kind)
+    return attempt
+
+
+def list_attempts(owner_id: int, databoard_sf_id: int) -> list[Attempt]:
+    """List a fold's attempts, the first one first."""
+    query = select(Attempt).where(
+        Attempt.owner_id == owner_id, Attempt.databoard_sf_id == databoard_sf_id
+    )
+    return list(db.session.scalars(query.order_by(Attempt.number)))
+
+
+def enqueue_queued(folds: Iterable[SubmissionFold]) -> None:
+    """Enqueue those of some folds that wait for a worker; call it after the commit."""
+    get_queues().enqueue_folds([fold for fold in folds if fold.queued_at is not None])
 
 
 def hand_out_list(owner_id: int, numbers: Sequence[int]) -> list[SubmissionFold]:
@@ -271,6 +374,15 @@ def _lock_attempt(owner_id: int, databoard_sf_id: int, attempt: int) -> Submissi
     return fold
 
 
+def _lock_running(owner_id: int, databoard_sf_id: int, attempt: int) -> SubmissionFold:
+    """Lock the fold that a worker runs, and renew its lease."""
+    fold = _lock_attempt(owner_id, databoard_sf_id, attempt)
+    if decide(Event.PHASE, fold.status) is not Act.ADVANCE:
+        raise ConflictError(ATTEMPT_OVER)
+    fold.lease_until = func.now() + get_lease()
+    return fold
+
+
 def _keep_result(fold: SubmissionFold, payload: dict[str, Any]) -> None:
     """Write a checked result into a fold."""
     if payload["state"] is State.TESTED:
@@ -284,8 +396,14 @@ def _keep_result(fold: SubmissionFold, payload: dict[str, Any]) -> None:
     fold.log_messages = payload["log_messages"]
     for measure in MEASURES:
         setattr(fold, measure, payload[measure])
-    fold.running = False
+    fold.leave_queue()
     fold.finished_at = func.now()
+    outcome = Outcome.TESTED if fold.state is State.TESTED else Outcome.ERROR
+    attempt = end_attempt(fold, outcome, kind=fold.failure_kind)
+    attempt.measures = {measure: payload[measure] for measure in MEASURES}
+    db.session.execute(
+        update(Worker).where(Worker.name == attempt.worker).values(n_done=Worker.n_done + 1)
+    )
 
 
 def _check_predictions(payload: dict[str, Any], part: str, n_samples: int | None) -> bytes:

@@ -11,7 +11,6 @@ from typing import TypedDict
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     DateTime,
     Enum,
     ForeignKey,
@@ -33,6 +32,7 @@ from datarun_api.transitions import Status
 from datarun_client.states import (
     FailureKind,
     Priority,
+    Queue,
     Reader,
     Role,
     SplitState,
@@ -65,6 +65,8 @@ class Base(DeclarativeBase):
             datetime: DateTime(timezone=True),
             list[StoredFile]: JSONB,
             list[int]: ARRAY(Integer),
+            list[str]: ARRAY(String),
+            dict[str, float]: JSONB,
         },
     )
 
@@ -114,7 +116,11 @@ class RawData(Base):
     """A data set: its files, what submissions predict, and its split into train and test."""
 
     __tablename__ = "raw_data"
-    __table_args__ = (UniqueConstraint("owner_id", "name"),)
+    __table_args__ = (
+        UniqueConstraint("owner_id", "name"),
+        # The splits that somebody has to look after.
+        Index("ix_raw_data_splitting", "id", postgresql_where=text("split_state = 'TODO'")),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     owner_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
@@ -130,8 +136,11 @@ class RawData(Base):
     split_state: Mapped[SplitState] = mapped_column(
         enum_column(SplitState), default=SplitState.NONE
     )
-    split_running: Mapped[bool] = mapped_column(default=False)
+    # The split runs as long as there is a lease, be it over or not.
+    split_lease_until: Mapped[datetime | None] = mapped_column()
     split_attempt: Mapped[int] = mapped_column(default=0)
+    # How many attempts at the split were lost since it was asked for.
+    split_losses: Mapped[int] = mapped_column(default=0)
     split_error: Mapped[str | None] = mapped_column(Text)
     held_out_test: Mapped[float | None] = mapped_column()
     random_state: Mapped[int | None] = mapped_column(BigInteger)
@@ -197,16 +206,27 @@ class SubmissionFold(Base):
             postgresql_where=text("new AND state = 'TESTED'"),
         ),
         Index(
-            "ix_submission_fold_waiting",
+            "ix_submission_fold_queued",
             "priority",
+            "owner_id",
             "queued_at",
-            postgresql_where=text("state = 'TODO' AND NOT running"),
+            postgresql_where=text("queued_at IS NOT NULL"),
         ),
         Index(
-            "ix_submission_fold_running",
+            "ix_submission_fold_waits_for_split",
             "owner_id",
-            "databoard_sf_id",
-            postgresql_where=text("running"),
+            "databoard_s",
+            postgresql_where=text(
+                "state = 'TODO' AND lease_until IS NULL AND queued_at IS NULL AND retry_at IS NULL"
+            ),
+        ),
+        Index(
+            "ix_submission_fold_lease",
+            "lease_until",
+            postgresql_where=text("lease_until IS NOT NULL"),
+        ),
+        Index(
+            "ix_submission_fold_retry", "retry_at", postgresql_where=text("retry_at IS NOT NULL")
         ),
     )
 
@@ -221,11 +241,16 @@ class SubmissionFold(Base):
     priority: Mapped[Priority] = mapped_column(enum_column(Priority))
 
     state: Mapped[State] = mapped_column(enum_column(State), default=State.TODO)
-    running: Mapped[bool] = mapped_column(default=False)
     attempt: Mapped[int] = mapped_column(default=1)
+    # Of what follows at most one is set: the fold runs, is queued, or is to be tried again later.
+    # None is set while it waits for its data set's split, and when it is final.
+    lease_until: Mapped[datetime | None] = mapped_column()
+    queued_at: Mapped[datetime | None] = mapped_column()
+    retry_at: Mapped[datetime | None] = mapped_column()
     # How many attempts were lost or failed by our fault since the fold was posted or forced.
     n_losses: Mapped[int] = mapped_column(default=0)
-    worker: Mapped[str | None] = mapped_column(String(200))
+    # The worker that lost the last one: another is to try first.
+    avoided_worker: Mapped[str | None] = mapped_column(String(200))
     failure_kind: Mapped[FailureKind | None] = mapped_column(enum_column(FailureKind))
     log_messages: Mapped[str] = mapped_column(Text, default="", deferred=True)
     # The source that the newest attempt ran.
@@ -248,33 +273,39 @@ class SubmissionFold(Base):
     test_memory: Mapped[float] = mapped_column(default=0.0)
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
 
     submission: Mapped[Submission] = relationship(viewonly=True)
 
-    @classmethod
-    def is_waiting(cls) -> ColumnElement[bool]:
-        """Say in SQL that a fold waits for a worker; the index of waiting folds says it too."""
-        return (cls.state == State.TODO) & ~cls.running
+    @property
+    def is_running(self) -> bool:
+        """Whether an attempt has a lease, be it over or not."""
+        return self.lease_until is not None
 
     @property
     def status(self) -> Status:
         """The fold's row in the state table."""
-        return Status.of(self.state, self.running)
+        return Status.of(self.state, self.is_running)
 
     @property
     def job_id(self) -> str:
         """The RQ job of the newest attempt."""
         return make_fold_job_id(self.owner_id, self.databoard_sf_id, self.attempt)
 
+    def enqueue(self) -> None:
+        """Let the fold wait for a worker."""
+        self.queued_at = func.now()
+        self.lease_until = self.retry_at = None
+
+    def leave_queue(self) -> None:
+        """Let the fold neither run nor wait for a worker."""
+        self.queued_at = self.lease_until = self.retry_at = None
+
     def restart(self) -> None:
-        """Make the fold wait for its next attempt, with nothing left of the one before."""
+        """Make the fold ready for its next attempt, with nothing left of the one before."""
         self.attempt += 1
         self.state = State.TODO
-        self.running = False
-        self.worker = None
         self.failure_kind = None
         self.log_messages = ""
         self.hash_files = None
@@ -284,17 +315,97 @@ class SubmissionFold(Base):
         self.new = True
         for measure in MEASURES:
             setattr(self, measure, 0.0)
-        self.queued_at = func.now()
         self.started_at = self.finished_at = None
+        self.leave_queue()
 
     def fail(self, kind: FailureKind, message: str) -> None:
         """End the fold in `ERROR`, with a last line in its log."""
         self.state = State.ERROR
-        self.running = False
         self.failure_kind = kind
         log = self.log_messages
         self.log_messages = f"{log}{'' if not log or log.endswith(chr(10)) else chr(10)}{message}"
         self.finished_at = func.now()
+        self.leave_queue()
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    TESTED = "tested"
+    ERROR = "error"
+    LOST = "lost"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+
+class Attempt(Base):
+    """One try at running a fold: who, when, and how it ended."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["owner_id", "databoard_sf_id"],
+            ["submission_fold.owner_id", "submission_fold.databoard_sf_id"],
+            ondelete="CASCADE",
+        ),
+        # What a worker runs at the moment.
+        Index("ix_attempt_running", "worker", postgresql_where=text("ended_at IS NULL")),
+        # How long attempts took lately, and how many there were.
+        Index("ix_attempt_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
+    )
+
+    owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    databoard_sf_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    worker: Mapped[str] = mapped_column(String(200))
+    queue: Mapped[Queue] = mapped_column(enum_column(Queue))
+    hash_files: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None] = mapped_column()
+    outcome: Mapped[Outcome | None] = mapped_column(enum_column(Outcome))
+    failure_kind: Mapped[FailureKind | None] = mapped_column(enum_column(FailureKind))
+    # What is known of an end that was not the submission's own.
+    reason: Mapped[str | None] = mapped_column(Text)
+    # What it used, as in `MEASURES`.
+    measures: Mapped[dict[str, float] | None] = mapped_column()
+
+    def end(
+        self, outcome: Outcome, reason: str | None = None, kind: FailureKind | None = None
+    ) -> None:
+        """Note how the attempt ended."""
+        self.ended_at = func.now()
+        self.outcome = outcome
+        self.reason = reason
+        self.failure_kind = kind
+
+
+class Turn(Base):
+    """When an account was last served from a queue: the one that waited longest comes next."""
+
+    __tablename__ = "turn"
+
+    owner_id: Mapped[int] = mapped_column(ForeignKey("account.id"), primary_key=True)
+    priority: Mapped[Priority] = mapped_column(enum_column(Priority), primary_key=True)
+    served_at: Mapped[datetime] = mapped_column()
+
+
+class Worker(Base):
+    """A compute machine's worker process, as it told of itself last."""
+
+    __tablename__ = "worker"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    host: Mapped[str] = mapped_column(String(200))
+    queues: Mapped[list[str]] = mapped_column()
+    version: Mapped[str] = mapped_column(String(50))
+    isolation: Mapped[str] = mapped_column(String(50))
+    free_disk: Mapped[int] = mapped_column(BigInteger)
+    free_memory: Mapped[int] = mapped_column(BigInteger)
+    n_done: Mapped[int] = mapped_column(default=0)
+    first_seen: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_seen: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 
 
 def make_fold_job_id(owner_id: int, databoard_sf_id: int, attempt: int) -> str:

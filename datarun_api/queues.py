@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue as RQQueue
-from rq.job import Job, JobStatus
 from rq.queue import EnqueueData
 from rq.serializers import JSONSerializer
 
@@ -32,7 +31,8 @@ RESULT_TTL = 60
 FAILURE_TTL = 600
 """Seconds for which Redis remembers a job that ended; PostgreSQL remembers what matters."""
 
-LIVE_STATUSES = frozenset({JobStatus.QUEUED, JobStatus.STARTED, JobStatus.DEFERRED})
+FOLD_JOB = "fold-"
+"""What the ids of folds' jobs begin with."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,20 +82,17 @@ class Queues:
         )
         self._enqueue(self.data_queue, [job])
 
-    def find_live(self, job_ids: Sequence[str]) -> set[str]:
-        """Tell which of these jobs wait or run.
+    def list_waiting(self, name: str, limit: int) -> list[str]:
+        """List the ids of the jobs that wait on a queue, the next one first.
 
         Raises
         ------
         RedisError
             If Redis can't be asked.
         """
-        jobs = Job.fetch_many(job_ids, connection=self.connection, serializer=JSONSerializer)
-        return {
-            job.id
-            for job in jobs
-            if job is not None and job.get_status(refresh=False) in LIVE_STATUSES
-        }
+        queue = RQQueue(name, connection=self.connection, serializer=JSONSerializer)
+        job_ids: list[str] = queue.get_job_ids(0, limit)
+        return job_ids
 
     def _enqueue(self, name: str, jobs: Iterable[EnqueueData]) -> None:
         jobs = list(jobs)

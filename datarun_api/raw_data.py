@@ -8,19 +8,23 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from datarun_api.errors import BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db, get_queues, get_storage
+from datarun_api.leases import get_lease
 from datarun_api.models import RawData, StoredFile, Submission, SubmissionFold
 from datarun_api.storage import hash_manifest, save_files
 from datarun_client.errors import CodecError
-from datarun_client.states import FailureKind, Reader, SplitState
+from datarun_client.states import FailureKind, Reader, SplitState, State
 from datarun_client.workflow_elements import parse_workflow_elements
 
 SPECIFIC = "specific.py"
 """The name under which a data set's own reader is kept, whatever it was called."""
+
+MAX_LOSSES = 3
+"""After so many attempts that were lost or failed by our fault, a fold or a split ends."""
 
 NAME_TAKEN = "RawData with this name already exists."
 
@@ -192,9 +196,8 @@ def request_split(
     if raw_data.split_state is not SplitState.NONE and not same and has_folds(raw_data):
         text = "Folds rely on another split of this data set; post the data under another name."
         raise ConflictError(text, {"raw_data_id": [text]})
-    raw_data.split_state = SplitState.TODO
-    raw_data.split_running = False
-    raw_data.split_attempt += 1
+    raw_data.split_losses = 0
+    restart_split(raw_data)
     raw_data.split_error = None
     raw_data.held_out_test = held_out_test
     raw_data.random_state = random_state
@@ -203,6 +206,13 @@ def request_split(
     db.session.commit()
     get_queues().enqueue_split(raw_data)
     return raw_data, True
+
+
+def restart_split(raw_data: RawData) -> None:
+    """Make a split ready for its next attempt."""
+    raw_data.split_state = SplitState.TODO
+    raw_data.split_attempt += 1
+    raw_data.split_lease_until = None
 
 
 def has_folds(raw_data: RawData) -> bool:
@@ -222,14 +232,41 @@ def claim_split(raw_data_id: int, attempt: int) -> RawData | None:
     if (
         raw_data is None
         or raw_data.split_state is not SplitState.TODO
-        or raw_data.split_running
+        or raw_data.split_lease_until is not None
         or raw_data.split_attempt != attempt
     ):
         db.session.rollback()
         return None
-    raw_data.split_running = True
+    raw_data.split_lease_until = func.now() + get_lease()
     db.session.commit()
     return raw_data
+
+
+def renew_split_lease(raw_data_id: int, attempt: int) -> None:
+    """Let the newest attempt at a split run on.
+
+    Raises
+    ------
+    ConflictError
+        If this attempt is over.
+    """
+    raw_data = get_running_split(raw_data_id, attempt, lock=True)
+    raw_data.split_lease_until = func.now() + get_lease()
+    db.session.commit()
+
+
+def release_split(raw_data_id: int, attempt: int) -> None:
+    """Take a split back that a worker can't finish; no loss is charged.
+
+    Raises
+    ------
+    ConflictError
+        If this attempt is over.
+    """
+    raw_data = get_running_split(raw_data_id, attempt, lock=True)
+    restart_split(raw_data)
+    db.session.commit()
+    get_queues().enqueue_split(raw_data)
 
 
 def get_running_split(raw_data_id: int, attempt: int, *, lock: bool = False) -> RawData:
@@ -242,7 +279,7 @@ def get_running_split(raw_data_id: int, attempt: int, *, lock: bool = False) -> 
     """
     query = select(RawData).where(RawData.id == raw_data_id)
     raw_data = db.session.scalar(query.with_for_update() if lock else query)
-    if raw_data is None or raw_data.split_attempt != attempt or not raw_data.split_running:
+    if raw_data is None or raw_data.split_attempt != attempt or raw_data.split_lease_until is None:
         raise ConflictError("This attempt at the split is over; drop it.")
     return raw_data
 
@@ -264,22 +301,52 @@ def finish_split(raw_data_id: int, attempt: int, payload: dict[str, Any]) -> Non
         If a part wasn't uploaded.
     """
     raw_data = get_running_split(raw_data_id, attempt, lock=True)
+    failed = payload["state"] is SplitState.ERROR
+    if failed and payload["failure_kind"] is FailureKind.PLATFORM_ERROR:
+        lose_split(raw_data)
+        db.session.commit()
+        return
     check_stored(payload["files"])
-    raw_data.split_running = False
+    raw_data.split_lease_until = None
     raw_data.split_state = payload["state"]
     raw_data.split_error = payload["error"]
     raw_data.parts = payload["files"]
     raw_data.n_train = payload["n_train"]
     raw_data.n_test = payload["n_test"]
-    ready = []
-    for fold in find_waiting_folds(raw_data):
-        problem = find_problem(raw_data, fold.max_index)
-        if problem:
-            fold.fail(FailureKind.DATA_ERROR, problem)
-        else:
-            ready.append(fold)
+    folds = find_waiting_folds(raw_data)
+    for fold in folds:
+        enqueue_or_end(raw_data, fold)
     db.session.commit()
-    get_queues().enqueue_folds(ready)
+    get_queues().enqueue_folds([fold for fold in folds if fold.queued_at is not None])
+
+
+def lose_split(raw_data: RawData) -> None:
+    """Take a split's newest attempt as lost: the next one follows, or the third ends it.
+
+    Parameters
+    ----------
+    raw_data : RawData
+        Its split runs, and its row is locked.
+    """
+    raw_data.split_losses += 1
+    restart_split(raw_data)
+    if raw_data.split_losses >= MAX_LOSSES:
+        raw_data.split_state = SplitState.ERROR
+        raw_data.split_error = (
+            f"{MAX_LOSSES} attempts at the split were lost; the fault is the platform's."
+        )
+        for fold in find_waiting_folds(raw_data):
+            enqueue_or_end(raw_data, fold)
+
+
+def enqueue_or_end(raw_data: RawData, fold: SubmissionFold) -> None:
+    """Let a fold wait for a worker, or for its split, or end if it can't run on the split."""
+    problem = find_problem(raw_data, fold.max_index)
+    if problem:
+        ours = raw_data.split_losses >= MAX_LOSSES
+        fold.fail(FailureKind.PLATFORM_ERROR if ours else FailureKind.DATA_ERROR, problem)
+    elif raw_data.split_state is SplitState.DONE:
+        fold.enqueue()
 
 
 def find_waiting_folds(raw_data: RawData) -> list[SubmissionFold]:
@@ -287,11 +354,21 @@ def find_waiting_folds(raw_data: RawData) -> list[SubmissionFold]:
     query = (
         select(SubmissionFold)
         .join(SubmissionFold.submission)
-        .where(Submission.raw_data_id == raw_data.id, SubmissionFold.is_waiting())
+        .where(Submission.raw_data_id == raw_data.id, *waits_for_split())
         .order_by(SubmissionFold.owner_id, SubmissionFold.databoard_sf_id)
         .with_for_update(of=SubmissionFold)
     )
     return list(db.session.scalars(query))
+
+
+def waits_for_split() -> tuple[ColumnElement[bool], ...]:
+    """Say in SQL that a fold waits for its data set's split."""
+    return (
+        SubmissionFold.state == State.TODO,
+        SubmissionFold.lease_until.is_(None),
+        SubmissionFold.queued_at.is_(None),
+        SubmissionFold.retry_at.is_(None),
+    )
 
 
 def find_problem(raw_data: RawData, max_index: int) -> str | None:
@@ -321,3 +398,41 @@ def check_stored(files: list[StoredFile]) -> None:
         except FileNotFoundError:
             text = f"{file['name']} was not uploaded; PUT its bytes first."
             raise BadInputError(text, {"files": [text]}) from None
+
+
+def delete_raw_data(owner_id: int, raw_data_id: int) -> None:
+    """Delete a data set with its submissions and folds; what runs is stopped.
+
+    Raises
+    ------
+    NotFoundError
+        If there is none.
+    """
+    raw_data = get_raw_data(owner_id, raw_data_id, "raw_data_id", lock=True)
+    submissions = select(Submission.databoard_s_id).where(Submission.raw_data_id == raw_data.id)
+    delete_submissions(owner_id, submissions)
+    db.session.delete(raw_data)
+    db.session.commit()
+
+
+def delete_submission(owner_id: int, databoard_s_id: int) -> None:
+    """Delete a submission with its folds; what runs is stopped.
+
+    Raises
+    ------
+    NotFoundError
+        If there is none.
+    """
+    if db.session.get(Submission, (owner_id, databoard_s_id)) is None:
+        raise NotFoundError(f"There is no submission {databoard_s_id} in this account.")
+    delete_submissions(owner_id, [databoard_s_id])
+    db.session.commit()
+
+
+def delete_submissions(owner_id: int, numbers: Any) -> None:
+    """Delete an account's submissions, by their numbers or a query for them."""
+    for model, column in (
+        (SubmissionFold, SubmissionFold.databoard_s),
+        (Submission, Submission.databoard_s_id),
+    ):
+        db.session.execute(delete(model).where(model.owner_id == owner_id, column.in_(numbers)))

@@ -1,14 +1,32 @@
 """The reconciler: finds what should happen and won't, and makes it happen.
 
-============================================  ==================================
-what it finds                                 what it does
-============================================  ==================================
-a fold that waits, has its split, and no job  enqueues it again
-a split that waits and has no job             enqueues it again
-============================================  ==================================
+=================================================  ==========================================
+what it finds                                      what it does
+=================================================  ==========================================
+a running fold whose lease is over                 the attempt is lost: the next one is
+                                                   queued; the third ends it
+a running split whose lease is over                the same
+a fold that is to be tried again about now         queues it
+a queue with fewer jobs than folds wait on it      enqueues folds that have no job
+a split that waits and has no job                  enqueues it
+a fold that waits for a split which is over        queues or ends it
+a worker not heard of for a day                    forgets it
+a file that nothing refers to for an hour          deletes it
+=================================================  ==========================================
 
-It looks at what has waited for a round or more only, so that it doesn't meet requests that are
-about to enqueue by themselves.
+A cancelled attempt that still runs needs no rule: it has lost its lease, so its worker's next call
+is refused, within a second.
+
+**Outages.** A lease also runs out when its worker could not reach us. So nothing is taken away
+because of an outage of ours: when the reconciler starts, when PostgreSQL was away in the round
+before, and when no worker at all was heard for as long as a lease and one is heard again, every
+lease gets one full lease more.
+
+**Several reconcilers.** One of them holds an advisory lock of its session and works; the others
+wait for it. All rows are locked with SKIP LOCKED besides, so that two would do no harm.
+
+**Cost.** Each rule reads an index that holds only what it looks for, so that a million finished
+folds cost nothing.
 """
 
 import logging
@@ -17,81 +35,232 @@ from datetime import timedelta
 
 from flask import current_app
 from redis.exceptions import RedisError
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from datarun_api.extensions import db, get_queues
-from datarun_api.models import RawData, Submission, SubmissionFold
-from datarun_client.states import SplitState
+from datarun_api.fold_queue import is_queued
+from datarun_api.folds import enqueue_queued, lose_attempt
+from datarun_api.garbage import collect_files
+from datarun_api.leases import get_lease, is_live
+from datarun_api.models import Outcome, RawData, Submission, SubmissionFold, Worker
+from datarun_api.queues import FOLD_JOB
+from datarun_api.raw_data import enqueue_or_end, lose_split, waits_for_split
+from datarun_client.states import Queue, SplitState
 
 BATCH = 1000
-"""How many folds a round looks at; those that wait longest come first."""
+"""How many rows a rule looks at in one round; those that wait longest come first."""
+
+LOCK = 0x72656373
+"""The advisory lock's number: "recs" in ASCII."""
+
+FORGET_WORKER = timedelta(days=1)
+COLLECT_INTERVAL = 3600.0
+"""Seconds between two looks at what nothing refers to."""
 
 logger = logging.getLogger(__name__)
 
 
 def reconcile_forever() -> None:
     """Reconcile round by round; an outage of PostgreSQL or Redis is waited out."""
+    reconciler = Reconciler()
     while True:
         try:
-            reconcile()
+            reconciler.do_round()
         except (SQLAlchemyError, RedisError) as error:
             logger.warning("could not reconcile: %s", error.__class__.__name__)
+            reconciler.note_outage()
         finally:
             db.session.remove()
         time.sleep(current_app.config["RECONCILE"])
 
 
-def reconcile() -> int:
-    """Do one round.
+class Reconciler:
+    """What the reconciler remembers from round to round."""
 
-    Returns
-    -------
-    int
-        How many jobs were enqueued.
+    def __init__(self) -> None:
+        self._session: Connection | None = None
+        self._was_outage = True
+        self._collected_at = time.monotonic()
 
-    Raises
-    ------
-    SQLAlchemyError, RedisError
-        If PostgreSQL or Redis is away.
-    """
-    return enqueue_folds_again() + enqueue_splits_again()
+    def note_outage(self) -> None:
+        """Note that PostgreSQL or Redis was away."""
+        self._was_outage = True
+        self.close()
+
+    def close(self) -> None:
+        """Let another reconciler have its turn."""
+        if self._session is not None:
+            # A connection that goes back to the pool would keep the lock.
+            self._session.invalidate()
+            self._session.close()
+            self._session = None
+
+    def do_round(self) -> None:
+        """Apply all rules once, if no other reconciler does.
+
+        Raises
+        ------
+        SQLAlchemyError, RedisError
+            If PostgreSQL or Redis is away.
+        """
+        if not self._is_in_charge():
+            self._was_outage = True
+            return
+        if not any_worker_heard():
+            # Either all workers are gone, and nobody could take anything over, or we were.
+            self._was_outage = True
+        elif self._was_outage:
+            extend_leases()
+            self._was_outage = False
+        else:
+            take_lost_folds()
+            take_lost_splits()
+        queue_retries()
+        settle_forgotten_folds()
+        enqueue_lost_folds()
+        enqueue_lost_splits()
+        if time.monotonic() - self._collected_at > COLLECT_INTERVAL:
+            forget_workers()
+            collect_files()
+            self._collected_at = time.monotonic()
+
+    def _is_in_charge(self) -> bool:
+        """Hold the advisory lock, in a session of its own for as long as that lives."""
+        if self._session is None:
+            session = db.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            if not session.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
+                session.close()
+                return False
+            self._session = session
+        self._session.execute(text("SELECT 1"))
+        return True
 
 
-def enqueue_folds_again() -> int:
-    """Enqueue the folds that wait, have their split, and no job."""
+def any_worker_heard() -> bool:
+    """Tell whether any worker was heard within a lease."""
+    return db.session.scalar(select(Worker.name).where(is_live()).limit(1)) is not None
+
+
+def extend_leases() -> None:
+    """Give every lease one full lease more."""
+    fresh = func.now() + get_lease()
+    for model, column in (
+        (SubmissionFold, SubmissionFold.lease_until),
+        (RawData, RawData.split_lease_until),
+    ):
+        statement = update(model).where(column.is_not(None)).values({column: fresh})
+        db.session.execute(statement, execution_options={"synchronize_session": False})
+    db.session.commit()
+
+
+def take_lost_folds() -> None:
+    """Take the attempts as lost whose lease is over."""
     query = (
         select(SubmissionFold)
+        .where(SubmissionFold.lease_until < func.now())
+        .order_by(SubmissionFold.lease_until)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    folds = list(db.session.scalars(query))
+    for fold in folds:
+        logger.warning(
+            "attempt %d of fold %d of account %d is lost: its worker fell silent",
+            fold.attempt,
+            fold.databoard_sf_id,
+            fold.owner_id,
+        )
+        lose_attempt(fold, "The worker fell silent.", Outcome.LOST)
+    db.session.commit()
+    enqueue_queued(folds)
+
+
+def take_lost_splits() -> None:
+    """Take the splits as lost whose lease is over."""
+    query = select(RawData).where(
+        RawData.split_state == SplitState.TODO, RawData.split_lease_until < func.now()
+    )
+    for raw_data in db.session.scalars(query.with_for_update(skip_locked=True)).all():
+        logger.warning("the split of data set %d is lost: its worker fell silent", raw_data.id)
+        lose_split(raw_data)
+    db.session.commit()
+
+
+def queue_retries() -> None:
+    """Queue the folds that are to be tried again about now."""
+    query = select(SubmissionFold).where(SubmissionFold.retry_at <= func.now()).limit(BATCH)
+    folds = list(db.session.scalars(query.with_for_update(skip_locked=True)))
+    for fold in folds:
+        fold.enqueue()
+    db.session.commit()
+    enqueue_queued(folds)
+
+
+def settle_forgotten_folds() -> None:
+    """Queue or end the folds that wait for a split which is over."""
+    query = (
+        select(SubmissionFold, RawData)
         .join(SubmissionFold.submission)
         .join(Submission.raw_data)
         .where(
-            SubmissionFold.is_waiting(),
-            SubmissionFold.queued_at < _one_round_ago(),
-            RawData.split_state == SplitState.DONE,
+            *waits_for_split(),
+            RawData.split_state.in_([SplitState.DONE, SplitState.ERROR]),
         )
-        .order_by(SubmissionFold.priority, SubmissionFold.queued_at)
         .limit(BATCH)
+        .with_for_update(of=SubmissionFold, skip_locked=True)
     )
-    folds = list(db.session.scalars(query))
-    live = get_queues().find_live([fold.job_id for fold in folds])
-    lost = [fold for fold in folds if fold.job_id not in live]
-    if lost:
-        logger.warning("enqueuing %d folds whose jobs were lost", len(lost))
-        get_queues().enqueue_folds(lost)
-    return len(lost)
+    folds = []
+    for fold, raw_data in db.session.execute(query).all():
+        enqueue_or_end(raw_data, fold)
+        folds.append(fold)
+    db.session.commit()
+    enqueue_queued(folds)
 
 
-def enqueue_splits_again() -> int:
+def enqueue_lost_folds() -> None:
+    """Enqueue folds on the queues that have fewer jobs than folds wait on them."""
+    for queue in Queue:
+        query = (
+            select(SubmissionFold)
+            .where(*is_queued(queue.priority), SubmissionFold.queued_at < one_round_ago())
+            .order_by(SubmissionFold.owner_id, SubmissionFold.queued_at)
+            .limit(BATCH)
+        )
+        folds = list(db.session.scalars(query))
+        if not folds:
+            continue
+        waiting = get_queues().list_waiting(queue, BATCH)
+        jobs = {job_id for job_id in waiting if job_id.startswith(FOLD_JOB)}
+        lost = [fold for fold in folds if fold.job_id not in jobs][: len(folds) - len(jobs)]
+        if len(folds) > len(jobs):
+            logger.warning("enqueuing %d folds whose jobs were lost", len(lost))
+            get_queues().enqueue_folds(lost)
+
+
+def enqueue_lost_splits() -> None:
     """Enqueue the splits that wait and have no job."""
-    query = select(RawData).where(RawData.split_state == SplitState.TODO, ~RawData.split_running)
+    query = select(RawData).where(
+        RawData.split_state == SplitState.TODO, RawData.split_lease_until.is_(None)
+    )
     splits = list(db.session.scalars(query))
-    live = get_queues().find_live([raw_data.split_job_id for raw_data in splits])
-    lost = [raw_data for raw_data in splits if raw_data.split_job_id not in live]
-    for raw_data in lost:
-        logger.warning("enqueuing the split of data set %d, whose job was lost", raw_data.id)
-        get_queues().enqueue_split(raw_data)
-    return len(lost)
+    if not splits:
+        return
+    waiting = get_queues().list_waiting(get_queues().data_queue, BATCH)
+    for raw_data in splits:
+        if raw_data.split_job_id not in waiting:
+            logger.warning("enqueuing the split of data set %d, whose job was lost", raw_data.id)
+            get_queues().enqueue_split(raw_data)
 
 
-def _one_round_ago():  # type: ignore[no-untyped-def]
+def forget_workers() -> None:
+    """Forget the workers that weren't heard of for a day."""
+    query = select(Worker).where(Worker.last_seen < func.now() - FORGET_WORKER)
+    for worker in db.session.scalars(query):
+        db.session.delete(worker)
+    db.session.commit()
+
+
+def one_round_ago():  # type: ignore[no-untyped-def]
+    """Say in SQL when the round before was; what is younger may be about to be enqueued."""
     return func.now() - timedelta(seconds=current_app.config["RECONCILE"])

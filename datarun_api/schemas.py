@@ -305,6 +305,70 @@ class SubmissionFoldSchema(PredictionSchema):
     finished_at = fields.AwareDateTime(required=True, allow_none=True)
 
 
+class ProgressSchema(ma.Schema):
+    """How far a fold is, and what it waits for."""
+
+    phase = fields.String(required=True)
+    attempt = fields.Integer(required=True)
+    worker = fields.String(required=True, allow_none=True)
+    since = fields.AwareDateTime(required=True)
+    queue = fields.String(required=True)
+    position = fields.Integer(
+        required=True, allow_none=True, metadata=describe("Folds that wait longer.")
+    )
+    estimated_wait = fields.Float(required=True, allow_none=True, metadata=describe("Seconds."))
+    reason = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+class SubmissionFoldDetailSchema(SubmissionFoldSchema):
+    """A fold with all its fields, and how far it is if it isn't final."""
+
+    progress = fields.Nested(ProgressSchema, required=True, allow_none=True)
+
+
+class AttemptSchema(ma.Schema):
+    """One try at running a fold."""
+
+    number = fields.Integer(required=True)
+    worker = fields.String(required=True)
+    started_at = fields.AwareDateTime(required=True)
+    lease_until = fields.AwareDateTime(required=True, allow_none=True)
+    ended_at = fields.AwareDateTime(required=True, allow_none=True)
+    outcome = fields.String(required=True, allow_none=True)
+    failure_kind = fields.String(required=True, allow_none=True)
+    reason = fields.String(required=True, allow_none=True)
+    hash_files = fields.String(required=True)
+    measures = fields.Dict(required=True, allow_none=True)
+
+
+class WorkerSchema(ma.Schema):
+    """A compute machine's worker."""
+
+    name = fields.String(required=True)
+    host = fields.String(required=True)
+    queues = fields.List(fields.String(), required=True)
+    version = fields.String(required=True)
+    isolation = fields.String(required=True)
+    free_disk = fields.Integer(required=True, metadata=describe("Bytes."))
+    free_memory = fields.Integer(required=True, metadata=describe("Bytes."))
+    first_seen = fields.AwareDateTime(required=True)
+    last_seen = fields.AwareDateTime(required=True)
+    live = fields.Boolean(required=True, metadata=describe("Whether it was heard of lately."))
+    n_done = fields.Integer(required=True)
+    fold = fields.Dict(required=True, allow_none=True)
+
+
+class QueueSchema(ma.Schema):
+    """A queue of folds."""
+
+    name = fields.String(required=True)
+    depth = fields.Integer(required=True, metadata=describe("Folds that wait; 1000 means more."))
+    oldest_wait = fields.Float(required=True, metadata=describe("Seconds."))
+    done_last_hour = fields.Integer(required=True)
+    live_workers = fields.Integer(required=True)
+
+
 class SubmissionFoldPostedSchema(SubmissionFoldSchema):
     """A fold that was accepted, with the job that runs it."""
 
@@ -350,6 +414,30 @@ class FoldClaimInputSchema(ma.Schema):
     databoard_sf_id = Id(required=True)
     queue = fields.Enum(Queue, by_value=True, required=True)
     worker = Text(required=True)
+
+
+class HeartbeatInputSchema(ma.Schema):
+    """What a worker tells of itself."""
+
+    worker = Text(required=True)
+    host = Text(required=True)
+    queues = fields.List(Text(50), required=True, validate=validate.Length(1, 20))
+    version = Text(50, required=True)
+    isolation = Text(50, required=True)
+    free_disk = Whole(0, MAX_BIG, required=True)
+    free_memory = Whole(0, MAX_BIG, required=True)
+
+
+class LeaseSchema(ma.Schema):
+    """A lease that was given or renewed."""
+
+    lease = fields.Float(required=True, metadata=describe("Seconds."))
+
+
+class ReleaseInputSchema(ma.Schema):
+    """Why a worker gives something back."""
+
+    reason = LogText(required=True)
 
 
 class StoredFileSchema(ma.Schema):
@@ -500,6 +588,13 @@ class SplitResultInputSchema(ma.Schema):
         validate=validate.OneOf([SplitState.DONE, SplitState.ERROR]),
     )
     error = LogText(allow_none=True, load_default=None)
+    failure_kind = fields.Enum(
+        FailureKind,
+        by_value=True,
+        load_default=FailureKind.DATA_ERROR,
+        validate=validate.OneOf([FailureKind.DATA_ERROR, FailureKind.PLATFORM_ERROR]),
+        metadata=describe("Whose fault an error was; the platform's is tried again."),
+    )
     n_train = Whole(0, MAX_ID, allow_none=True, load_default=None)
     n_test = Whole(0, MAX_ID, allow_none=True, load_default=None)
     files = fields.List(fields.Nested(StoredFileSchema), load_default=list)

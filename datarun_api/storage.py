@@ -62,6 +62,12 @@ class Storage:
             raise FileNotFoundError(f"storage has no file {sha256}")
         return path
 
+    def list_older(self, moment: float) -> list[Path]:
+        """List the files that were kept before a moment, in seconds since the epoch."""
+        return [
+            path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if path.stat().st_mtime < moment
+        ]
+
     def stage(self, chunks: Iterable[bytes]) -> "StagedFile":
         """Write bytes to a temporary file, hashed on the way and synced.
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from datarun_api.folds import list_inputs
-from datarun_api.models import MEASURES, RawData, SubmissionFold
+from datarun_api.models import MEASURES, Attempt, RawData, SubmissionFold
+from datarun_api.progress import describe_progress
 from datarun_client.codec import encode_base64
 from datarun_client.workflow_elements import parse_workflow_elements
 
@@ -53,6 +54,27 @@ def dump_fold(fold: SubmissionFold) -> dict[str, Any]:
         "created_at": fold.created_at,
         "started_at": fold.started_at,
         "finished_at": fold.finished_at,
+    }
+
+
+def dump_fold_detail(fold: SubmissionFold) -> dict[str, Any]:
+    """Show a fold and how far it is, as in `SubmissionFoldDetailSchema`."""
+    return {**dump_fold(fold), "progress": describe_progress(fold)}
+
+
+def dump_attempt(attempt: Attempt, fold: SubmissionFold) -> dict[str, Any]:
+    """Show one of a fold's attempts as in `AttemptSchema`."""
+    return {
+        "number": attempt.number,
+        "worker": attempt.worker,
+        "started_at": attempt.started_at,
+        "lease_until": fold.lease_until if attempt.number == fold.attempt else None,
+        "ended_at": attempt.ended_at,
+        "outcome": attempt.outcome,
+        "failure_kind": attempt.failure_kind,
+        "reason": attempt.reason,
+        "hash_files": attempt.hash_files,
+        "measures": attempt.measures,
     }
 
 

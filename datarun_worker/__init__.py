@@ -20,6 +20,11 @@ Theory of operation
   there: reading a CSV, a data set's reader, a submission. It gets open files and answers with
   JSON and raw bytes (`programs` is what it can be told to do).
 
+A claimed attempt is held by a lease, which a thread renews until the result is delivered
+(`attempts`). The result is on the disk before it is sent (`spool`, `delivery`), and another thread
+tells the API that the worker lives (`heartbeat`). So whatever ends early, the API or the next
+worker knows what to do: what was computed is delivered, what wasn't runs elsewhere.
+
 Run it by ``rq worker -w datarun_worker.Worker high low``; `config` lists the settings.
 """
 

@@ -1,28 +1,43 @@
 """The worker's side of the API: where inputs come from and results go.
 
-A request that gets no answer, or one that says that the server is at fault (5xx, 429), is sent
-again after a pause, until `DATARUN_RETRY_TIME` is over. All requests may be repeated: the API
-knows each by its attempt.
+What may be repeated without harm is repeated after a pause when there is no answer, or one that
+says that the server is at fault (5xx, 429). What must be repeated until it is done (a result) or
+comes again by itself (a report, a heartbeat) is sent once here; `delivery`, `attempts` and
+`heartbeat` come again. A claim whose answer was lost isn't repeated: it may have been given, and
+its lease will tell.
 """
 
+import base64
 import hashlib
+import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, TypeVar
 
 import requests
 from requests.auth import AuthBase
+from urllib3.exceptions import NewConnectionError
 
+from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import State
 from datarun_worker.claims import Claim, FileEntry, FoldClaim, SplitClaim
 from datarun_worker.config import Settings
-from datarun_worker.errors import ApiError, AttemptLostError, CacheError
-from datarun_worker.results import FoldResult, SplitResult
+from datarun_worker.errors import (
+    ApiAwayError,
+    ApiError,
+    ApiRefusalError,
+    AttemptLostError,
+    CacheError,
+)
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 15.0
 """Seconds between two tries; each pause is twice the one before."""
+
+RELEASE_TIME = 5.0
+"""Seconds for which a worker that stops tries to give its attempt back."""
 
 _CHUNK = 1 << 20
 _UNREACHABLE = (
@@ -31,6 +46,8 @@ _UNREACHABLE = (
     requests.exceptions.ChunkedEncodingError,
 )
 _TRY_LATER = frozenset({429, 500, 502, 503, 504})
+_DID_NOTHING = frozenset({429, 503})
+_NEVER = frozenset({400, 403, 411, 413, 415, 422})
 _CONFLICT = 409
 
 logger = logging.getLogger("rq.worker.datarun")
@@ -39,35 +56,60 @@ Answer = TypeVar("Answer")
 
 
 class Api:
-    """The worker endpoints.
-
-    One thread uses it at a time.
+    """The worker endpoints; several threads may use it at once.
 
     Parameters
     ----------
     settings : Settings
     worker_name : str
-    retry_time : float, optional
-        Seconds for which a request is tried again; that of the settings by default.
+    is_stopping : threading.Event, optional
+        Set when the worker stops, and doesn't wait for a claim any more.
     """
 
     def __init__(
-        self, settings: Settings, worker_name: str, retry_time: float | None = None
+        self, settings: Settings, worker_name: str, is_stopping: threading.Event | None = None
     ) -> None:
         self._base = f"{settings.url.rstrip('/')}/runapp/worker/"
         self._timeout = (settings.connect_timeout, settings.read_timeout)
-        self._retry_time = settings.retry_time if retry_time is None else retry_time
+        self._retry_time = settings.retry_time
         self._worker_name = worker_name
+        self._is_stopping = is_stopping or threading.Event()
         self._session = requests.Session()
         # Set as an object, so that no .netrc of the machine takes its place.
         self._session.auth = _BearerToken(settings.token)
+        self._session.headers[PROTOCOL_HEADER] = str(PROTOCOL)
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
+    def send_heartbeat(self, facts: Mapping[str, Any], timeout: float) -> float:
+        """Tell that this worker lives; sent once.
+
+        Parameters
+        ----------
+        facts : mapping
+            What the worker tells of itself besides its name.
+        timeout : float
+            Seconds to wait for the answer.
+
+        Returns
+        -------
+        float
+            How long a lease lasts, in seconds.
+
+        Raises
+        ------
+        ApiError
+            If the API can't be reached or refuses.
+        """
+        body = {"worker": self._worker_name, **facts}
+        return _read_lease(self._post("heartbeat/", body, timeout=timeout))
+
     def claim_fold(self, owner: int, databoard_sf_id: int, queue: str) -> FoldClaim | None:
         """Ask for a fold to run; the API may give another one of the same queue.
+
+        Waits for an API that can't be reached until there is one, or the worker stops.
 
         Returns
         -------
@@ -77,7 +119,7 @@ class Api:
         Raises
         ------
         ApiError
-            If the API can't be reached or refuses.
+            If the API refuses, or its answer is lost: the lease will tell.
         """
         body = {
             "owner": owner,
@@ -85,16 +127,38 @@ class Api:
             "queue": queue,
             "worker": self._worker_name,
         }
-        answer = self._post("folds/claim/", body)
+        answer = self._claim("folds/claim/", body)
         return None if answer is None else FoldClaim.from_wire(answer)
 
     def claim_split(self, raw_data: int, attempt: int) -> SplitClaim | None:
         """Ask for a data set to split; otherwise as `claim_fold`."""
         body = {"raw_data": raw_data, "attempt": attempt, "worker": self._worker_name}
-        answer = self._post("splits/claim/", body)
+        answer = self._claim("splits/claim/", body)
         return None if answer is None else SplitClaim.from_wire(answer)
 
-    def fetch_file(self, claim: Claim, entry: FileEntry, file: BinaryIO) -> None:
+    def renew_lease(self, claim: Claim, timeout: float) -> None:
+        """Renew an attempt's lease; sent once, errors as in `fetch_file`."""
+        self._post(f"{claim.path}/lease/", {}, timeout=timeout)
+
+    def release(self, claim: Claim, reason: str) -> None:
+        """Give an attempt back, uncharged; errors as in `fetch_file`."""
+        for pause in _list_pauses(RELEASE_TIME):
+            try:
+                self._post(f"{claim.path}/release/", {"reason": reason}, timeout=RELEASE_TIME)
+            except ApiAwayError:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                return
+
+    def fetch_file(
+        self,
+        claim: Claim,
+        entry: FileEntry,
+        file: BinaryIO,
+        is_dropped: threading.Event | None = None,
+    ) -> None:
         """Fetch a file of a claim.
 
         Parameters
@@ -103,14 +167,17 @@ class Api:
         entry : FileEntry
         file : binary file
             Empty; open for writing and seekable.
+        is_dropped : threading.Event, optional
+            Set when the attempt is dropped, and the file isn't needed any more.
 
         Raises
         ------
         CacheError
             If what came isn't what the manifest says.
         ApiError
-            As for all requests; `AttemptLostError` if the attempt is over.
+            If the API can't be reached or refuses; `AttemptLostError` if the attempt is over.
         """
+        dropped = is_dropped or threading.Event()
 
         def take(response: requests.Response) -> None:
             # A file that broke off in the middle is fetched again from its beginning.
@@ -120,7 +187,7 @@ class Api:
             n_bytes = 0
             for chunk in response.iter_content(_CHUNK):
                 n_bytes += len(chunk)
-                if n_bytes > entry.size:
+                if n_bytes > entry.size or dropped.is_set():
                     break
                 digest.update(chunk)
                 file.write(chunk)
@@ -129,14 +196,31 @@ class Api:
                     f"{entry.name!r} came as other bytes than the API's manifest promises."
                 )
 
-        self._request("GET", f"{claim.path}/files/{entry.sha256}/", take)
+        path = f"{claim.path}/files/{entry.sha256}/"
+        self._insist(lambda: self._request("GET", path, take), dropped)
+
+    def upload_file(
+        self,
+        claim: SplitClaim,
+        entry: FileEntry,
+        file: BinaryIO,
+        is_dropped: threading.Event | None = None,
+    ) -> None:
+        """Upload a part of a data set; parameters and errors as in `fetch_file`."""
+        path = f"{claim.path}/files/{entry.sha256}/"
+
+        def send() -> None:
+            file.seek(0)
+            self._request("PUT", path, _read_json, data=file)
+
+        self._insist(send, is_dropped or threading.Event())
 
     def report_phase(self, claim: FoldClaim, state: State) -> None:
-        """Report the end of a phase; errors as in `fetch_file`."""
+        """Report the end of a phase; sent once, errors as in `fetch_file`."""
         self._post(f"{claim.path}/phase/", {"state": state})
 
     def append_log(self, claim: FoldClaim, offset: int, text: str) -> int:
-        """Send the next piece of a fold's log; an empty one is a sign of life.
+        """Send the next piece of a fold's log; sent once, errors as in `fetch_file`.
 
         Parameters
         ----------
@@ -156,69 +240,92 @@ class Api:
             raise ApiError("The API doesn't say how much of the log it has.")
         return length
 
-    def deliver_fold(self, claim: FoldClaim, result: FoldResult) -> None:
-        """Deliver a fold's result; errors as in `fetch_file`."""
-        self._post(f"{claim.path}/result/", result.to_wire())
+    def send_result(self, path: str, body: bytes) -> None:
+        """Send a result, whole or not at all; sent once.
 
-    def upload_file(self, claim: SplitClaim, entry: FileEntry, file: BinaryIO) -> None:
-        """Upload a part of a data set; errors as in `fetch_file`."""
-        path = f"{claim.path}/files/{entry.sha256}/"
-        self._request("PUT", path, _read_json, file=file)
+        Parameters
+        ----------
+        path : str
+            The attempt's, as of `Claim.path`.
+        body : bytes
+            JSON.
 
-    def deliver_split(self, claim: SplitClaim, result: SplitResult) -> None:
-        """Deliver a split's result; errors as in `fetch_file`."""
-        self._post(f"{claim.path}/result/", result.to_wire())
+        Raises
+        ------
+        AttemptLostError
+            If the attempt is over.
+        ApiRefusalError
+            If the API refuses it and always will.
+        ApiError
+            If it can't be delivered now.
+        """
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        headers = {"Content-Type": "application/json", "Repr-Digest": f"sha-256=:{digest}:"}
+        self._request("POST", f"{path}/result/", _read_json, data=body, headers=headers)
 
-    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        return self._request("POST", path, _read_json, json=body)
+    def _claim(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return self._post(path, body)
+            except ApiAwayError as error:
+                if error.may_have_happened:
+                    raise
+                seconds = min(max(pause, error.retry_after), LONGEST_PAUSE)
+                logger.warning("%s; trying again in %.1f s", error, seconds)
+                if self._is_stopping.wait(seconds):
+                    raise
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _insist(self, send: Callable[[], None], is_dropped: threading.Event) -> None:
+        """Send until there is an answer, or the time to retry is over."""
+        for pause in _list_pauses(self._retry_time):
+            try:
+                return send()
+            except ApiAwayError as error:
+                if pause is None:
+                    raise
+                pause = min(max(pause, error.retry_after), LONGEST_PAUSE)
+                logger.warning("%s; trying again in %.1f s", error, pause)
+                if is_dropped.wait(pause):
+                    raise
+
+    def _post(
+        self, path: str, body: Mapping[str, Any], timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        headers = {"Content-Type": "application/json"}
+        data = json.dumps(body).encode()
+        return self._request("POST", path, _read_json, data, headers, timeout)
 
     def _request(
         self,
         method: str,
         path: str,
         take: Callable[[requests.Response], Answer],
-        json: Mapping[str, Any] | None = None,
-        file: BinaryIO | None = None,
+        data: bytes | BinaryIO | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> Answer:
-        """Send a request until there is an answer, and give it to `take`."""
-        for pause in self._pauses():
-            if file is not None:
-                file.seek(0)
-            retry_after = 0.0
-            try:
-                with self._session.request(
-                    method,
-                    self._base + path,
-                    json=json,
-                    data=file,
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                    stream=True,
-                ) as response:
-                    if response.status_code not in _TRY_LATER:
-                        _check_status(response)
-                        return take(response)
-                    reason = _explain(response)
-                    retry_after = _read_retry_after(response)
-            except _UNREACHABLE as error:
-                reason = f"The API at {self._base} can't be reached: {error}"
-            except requests.RequestException as error:
-                raise ApiError(f"{method} {path} can't be sent: {error}") from error
-            if pause is None:
-                raise ApiError(reason)
-            pause = min(max(pause, retry_after), LONGEST_PAUSE)
-            logger.warning("%s; trying again in %.1f s", reason, pause)
-            time.sleep(pause)
-        raise AssertionError("the last pause is None")
-
-    def _pauses(self) -> Iterator[float | None]:
-        """Give pauses until the time to retry is over; then None."""
-        end = time.monotonic() + self._retry_time
-        pause = FIRST_PAUSE
-        while time.monotonic() + pause < end:
-            yield pause
-            pause = min(2 * pause, LONGEST_PAUSE)
-        yield None
+        """Send a request once, and give a good answer to `take`."""
+        try:
+            with self._session.request(
+                method,
+                self._base + path,
+                data=data,
+                headers=dict(headers or {}),
+                timeout=timeout or self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                _check_status(response)
+                return take(response)
+        except _UNREACHABLE as error:
+            raise ApiAwayError(
+                f"The API at {self._base} can't be reached: {error}",
+                may_have_happened=not _was_never_sent(error),
+            ) from error
+        except requests.RequestException as error:
+            raise ApiError(f"{method} {path} can't be sent: {error}") from error
 
 
 class _BearerToken(AuthBase):
@@ -230,9 +337,38 @@ class _BearerToken(AuthBase):
         return request
 
 
+def _list_pauses(seconds: float) -> Iterator[float | None]:
+    """Give pauses until the time to retry is over; then None."""
+    end = time.monotonic() + seconds
+    pause = FIRST_PAUSE
+    while time.monotonic() + pause < end:
+        yield pause
+        pause = min(2 * pause, LONGEST_PAUSE)
+    yield None
+
+
+def _was_never_sent(error: requests.RequestException) -> bool:
+    """Tell whether there was no connection on which a request could have gone out."""
+    cause = error.args[0] if error.args else None
+    return isinstance(error, requests.ConnectTimeout) or isinstance(
+        getattr(cause, "reason", None), NewConnectionError
+    )
+
+
 def _check_status(response: requests.Response) -> None:
-    if response.status_code == _CONFLICT:
+    status = response.status_code
+    if status in _TRY_LATER:
+        raise ApiAwayError(
+            _explain(response),
+            may_have_happened=status not in _DID_NOTHING,
+            retry_after=_read_retry_after(response),
+        )
+    if status == _CONFLICT:
         raise AttemptLostError(_explain(response))
+    # What another release refuses may be welcome after an upgrade.
+    is_same_release = response.headers.get(PROTOCOL_HEADER, str(PROTOCOL)) == str(PROTOCOL)
+    if status in _NEVER and is_same_release:
+        raise ApiRefusalError(_explain(response))
     if not response.ok or response.is_redirect:
         raise ApiError(_explain(response))
 
@@ -245,6 +381,13 @@ def _read_json(response: requests.Response) -> dict[str, Any] | None:
     except requests.JSONDecodeError as error:
         raise ApiError(f"{_name(response)} answered no JSON; is that the API?") from error
     return answer if isinstance(answer, dict) else {}
+
+
+def _read_lease(answer: Mapping[str, Any] | None) -> float:
+    lease = (answer or {}).get("lease")
+    if not isinstance(lease, int | float) or lease <= 0:
+        raise ApiError("The API doesn't say how long a lease lasts.")
+    return float(lease)
 
 
 def _explain(response: requests.Response) -> str:

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datarun_worker.claims import FileEntry
+from datarun_worker.disk import read_free_disk
 from datarun_worker.errors import CacheError
 
 FetchFile = Callable[[FileEntry, BinaryIO], None]
 
 _UNFINISHED = ".part"
-_UNFINISHED_AGE = 24 * 3600.0
-"""Seconds after which an unfinished file can only be a dead worker's."""
 
 _RECOUNT_INTERVAL = 60.0
 """Seconds after which other workers' files are counted again."""
@@ -67,6 +66,7 @@ class Cache:
         for folder in Folder:
             (root / folder.value).mkdir(mode=0o700, parents=True, exist_ok=True)
         (root / "locks").mkdir(mode=0o700, exist_ok=True)
+        self._remove_unfinished()
 
     @contextlib.contextmanager
     def open(self, folder: Folder, entry: FileEntry, fetch: FetchFile) -> Iterator[int]:
@@ -132,6 +132,15 @@ class Cache:
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(file.name)
             self._count_in(entry.size)
+
+    def clear_disk(self, needed: int) -> None:
+        """Evict what nobody uses until so many bytes are free in the file system."""
+        for _, n_bytes, path in sorted(self._list_files()):
+            if read_free_disk(self._root) >= needed:
+                return
+            if _evict(path):
+                self._checked.pop(path, None)
+                self._used -= n_bytes
 
     def _name_path(self, folder: Folder, sha256: str) -> Path:
         if len(sha256) != _SHA256_LENGTH or not set(sha256) <= set("0123456789abcdef"):
@@ -212,15 +221,19 @@ class Cache:
                 self._used -= n_bytes
 
     def _list_files(self) -> Iterator[tuple[int, int, Path]]:
-        """List last use, size and path of each file; what a dead worker left is removed."""
+        """List last use, size and path of each file."""
         for folder in Folder:
             for found in os.scandir(self._root / folder.value):
                 with contextlib.suppress(FileNotFoundError):
                     status = found.stat(follow_symlinks=False)
                     if not found.name.endswith(_UNFINISHED):
                         yield status.st_atime_ns, status.st_size, Path(found.path)
-                    elif time.time() - status.st_mtime > _UNFINISHED_AGE:
-                        Path(found.path).unlink()
+
+    def _remove_unfinished(self) -> None:
+        """Remove what dead workers began; a living one holds a lock on what it writes."""
+        for folder in Folder:
+            for path in (self._root / folder.value).glob(f"*{_UNFINISHED}"):
+                _evict(path)
 
 
 def hash_file(name: str, file: BinaryIO) -> FileEntry:
@@ -238,15 +251,28 @@ def _hash_content(descriptor: int) -> str:
 
 @contextlib.contextmanager
 def _unfinished_file(folder: Path) -> Iterator[BinaryIO]:
-    """Make a file that is gone when the context ends, unless it was given another name."""
-    descriptor, name = tempfile.mkstemp(dir=folder, suffix=_UNFINISHED)
-    os.close(descriptor)
-    path = Path(name)
-    try:
-        with path.open("w+b") as file:
+    """Make a file that is gone when the context ends, unless it was given another name.
+
+    It is locked, so that nobody takes it for a dead worker's.
+    """
+    with _open_locked(folder) as file:
+        try:
             yield file
-    finally:
-        path.unlink(missing_ok=True)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def _open_locked(folder: Path) -> BinaryIO:
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=folder, suffix=_UNFINISHED)
+        os.close(descriptor)
+        file = Path(name).open("w+b")  # noqa: SIM115 -- given to the caller
+        # Shared, because whoever puts it into its place locks it once more.
+        fcntl.flock(file, fcntl.LOCK_SH)
+        # A worker that just starts may have found it before it was locked.
+        if Path(name).exists() and os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
 
 
 def _open_to_read(path: Path | str) -> int:

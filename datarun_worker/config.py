@@ -24,6 +24,11 @@ def parse_folder(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
+def parse_optional_folder(text: str) -> Path | None:
+    """Read a folder's name; an empty text names none."""
+    return parse_folder(text) if text else None
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Read a comma-separated list of names.
 
@@ -62,6 +67,19 @@ SETTINGS = (
         "The folder for files that the API has; the workers of a machine share it.",
     ),
     Setting("DATARUN_CACHE_SIZE", "10G", parse_bytes, "Bytes that the cache may hold."),
+    Setting(
+        "DATARUN_SPOOL",
+        "",
+        parse_optional_folder,
+        "The folder for results that aren't delivered yet; beside the cache if it isn't set. The "
+        "workers of a machine share it.",
+    ),
+    Setting(
+        "DATARUN_MIN_FREE_DISK",
+        "512M",
+        parse_bytes,
+        "Bytes that must be free for cache, spool and scratch; with less, nothing is taken.",
+    ),
     Setting(
         "DATARUN_TIME_LIMIT",
         "3600",
@@ -114,7 +132,14 @@ SETTINGS = (
         "DATARUN_RETRY_TIME",
         "300",
         parse_seconds,
-        "Seconds for which a request is tried again while the API can't be reached.",
+        "Seconds for which a file is asked for again while the API can't be reached. Claims and "
+        "results wait for as long as it takes.",
+    ),
+    Setting(
+        "DATARUN_GRACE",
+        "60",
+        parse_seconds,
+        "Seconds that a running fold may still take after SIGTERM; then it is given back.",
     ),
 )
 
@@ -127,6 +152,8 @@ class Settings:
     token: str = field(repr=False)
     cache: Path
     cache_size: int
+    spool: Path
+    min_free_disk: int
     time_limit: float
     memory_limit: int
     log_limit: int
@@ -139,6 +166,7 @@ class Settings:
     connect_timeout: float
     read_timeout: float
     retry_time: float
+    grace: float
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -154,6 +182,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         If a value can't be read or a necessary one is missing.
     """
     values = read_settings(SETTINGS, environ)
+    if values["spool"] is None:
+        values["spool"] = values["cache"].with_name(f"{values['cache'].name}-spool")
     for setting in SETTINGS:
         if values[setting.key] is None:
             raise SettingError(f"{setting.name} is not set. {setting.help}")

@@ -1,16 +1,15 @@
-"""Tells the API how a running job is doing, from a thread of its own.
+"""Tells the API how a running fold is doing, from a thread of its own.
 
-A fold never waits for its reports. A job that ends within `PATIENCE` isn't reported on at all:
-its result says everything. The reports are also the attempt's sign of life; when the API answers
-that the attempt is lost (cancelled, or given to another worker), the sandbox is killed.
+A fold never waits for its reports, not even for the last one to be answered. A fold that ends
+within `PATIENCE` isn't reported on at all: its result says everything.
 """
 
 import logging
 import threading
-from types import TracebackType
 from typing import Self
 
 from datarun_worker.api import Api
+from datarun_worker.attempts import Attempt
 from datarun_worker.claims import FoldClaim
 from datarun_worker.errors import ApiError, AttemptLostError
 from datarun_worker.results import Phase
@@ -20,9 +19,7 @@ PATIENCE = 0.2
 """Seconds for which nothing is reported."""
 
 INTERVAL = 1.5
-"""Seconds between two reports of a fold that has no news; so long a cancelled fold may run on."""
-
-SIGNS_OF_LIFE_PER_LEASE = 3
+"""Seconds between two looks at a fold's log."""
 
 logger = logging.getLogger("rq.worker.datarun")
 
@@ -33,46 +30,36 @@ class Reporter:
     Parameters
     ----------
     api : Api
-        Used by the reporter's thread alone.
     claim : FoldClaim
+    attempt : Attempt
+        Of that claim; dropped when a report is answered so.
     sandbox : Sandbox
     """
 
-    def __init__(self, api: Api, claim: FoldClaim, sandbox: Sandbox) -> None:
+    def __init__(self, api: Api, claim: FoldClaim, attempt: Attempt, sandbox: Sandbox) -> None:
         self._api = api
         self._claim = claim
+        self._attempt = attempt
         self._sandbox = sandbox
         self._phase: Phase | None = None
         self._reported: Phase | None = None
         self._sent = ""
         self._length = 0
-        self._interval = min(INTERVAL, claim.lease / SIGNS_OF_LIFE_PER_LEASE)
+        self._lock = threading.Lock()
         self._news = threading.Event()
         self._is_over = threading.Event()
-        self._is_lost = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._is_over.set()
+    def __exit__(self, *exc_info: object) -> None:
+        # Not waited for: a report may hang, and the API refuses it once the result is there. But
+        # nobody reads the log of a sandbox that is being closed.
+        with self._lock:
+            self._is_over.set()
         self._news.set()
-        self._thread.join()
-        # What the killed sandbox says then is only a consequence.
-        if self.is_lost and (kind is None or issubclass(kind, Exception)):
-            raise AttemptLostError("The attempt was given up while it ran.") from error
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the API has said that the attempt is lost."""
-        return self._is_lost.is_set()
 
     def end_phase(self, phase: Phase) -> None:
         """Note that a phase has ended well; never waits."""
@@ -84,34 +71,34 @@ class Reporter:
             return
         while not self._is_over.is_set():
             self._news.clear()
-            if not self._report():
+            try:
+                self._report_phase()
+                self._send_log()
+            except AttemptLostError as error:
+                if not self._is_over.is_set():
+                    self._attempt.lose(error)
                 return
-            self._news.wait(self._interval)
+            except ApiError as error:
+                # The next round tries again; the result doesn't depend on it.
+                logger.warning("%s can't be reported on: %s", self._claim.path, error)
+            self._news.wait(INTERVAL)
 
-    def _report(self) -> bool:
-        """Send what is new; False once there is nothing more to report."""
-        try:
-            phase = self._phase
-            if phase is not None and phase is not self._reported and not self._is_over.is_set():
-                self._api.report_phase(self._claim, phase.state)
-                self._reported = phase
-            self._send_log()
-        except AttemptLostError as error:
-            logger.warning("%s is stopped: %s", self._claim.path, error)
-            self._is_lost.set()
-            self._sandbox.kill()
-            return False
-        except ApiError as error:
-            # The next round tries again; the result doesn't depend on it.
-            logger.warning("%s can't be reported on: %s", self._claim.path, error)
-        return True
+    def _report_phase(self) -> None:
+        phase = self._phase
+        if phase is not None and phase is not self._reported:
+            self._api.report_phase(self._claim, phase.state)
+            self._reported = phase
 
     def _send_log(self) -> None:
-        log = self._sandbox.read_log()
+        with self._lock:
+            if self._is_over.is_set():
+                return
+            log = self._sandbox.read_log()
         # A log that is cut in the middle, or whose last line is being overwritten, no longer
         # begins with what was sent. The result brings it whole.
         text = log[len(self._sent) :] if log.startswith(self._sent) else ""
-        # An empty text is a sign of life, and learns whether the attempt is still wanted.
+        if not text:
+            return
         length = self._api.append_log(self._claim, self._length, text)
         if length == self._length + len(text.encode()):
             self._length = length

@@ -102,16 +102,21 @@ class SplitResult:
         Rows of the parts.
     files : sequence of FileEntry
         The parts; the API has their content already.
+    failure_kind : FailureKind or None
+        `platform_error` if the error is ours; otherwise it is the data set's.
     """
 
     error: str | None
     n_train: int | None = None
     n_test: int | None = None
     files: Sequence[FileEntry] = ()
+    failure_kind: FailureKind | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """Write it as the API takes it."""
+        blame = {} if self.failure_kind is None else {"failure_kind": self.failure_kind}
         return {
+            **blame,
             "state": SplitState.DONE if self.error is None else SplitState.ERROR,
             "error": self.error,
             "n_train": self.n_train,

@@ -3,30 +3,40 @@
 It claims the job from the API, brings the inputs together, has a sandbox do the work, and
 delivers what it came to. Whose fault a failure is decides its way: what a submission or a data
 set did wrong is a result; what we, the machine or the API did wrong is a `platform_error`, and
-the API has it tried again.
+the API has it tried again. An attempt that is lost meanwhile is dropped without a word; one that
+the worker can't finish, because it stops, is given back.
 """
 
 import contextlib
 import contextvars
+import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from rq import get_current_job
 
 from datarun_client.states import FailureKind, Queue, Reader, WorkflowElement
 from datarun_worker.api import Api
-from datarun_worker.cache import Cache, Folder, hash_file
+from datarun_worker.attempts import Attempt
+from datarun_worker.cache import Cache, FetchFile, Folder, hash_file
 from datarun_worker.claims import READER_FILE, Claim, FileEntry, FoldClaim, SplitClaim
 from datarun_worker.config import Settings
+from datarun_worker.delivery import Delivery
+from datarun_worker.disk import find_full
 from datarun_worker.errors import (
+    ApiError,
     AttemptLostError,
+    AttemptReleasedError,
     PartError,
     ProgramError,
     WorkerError,
 )
+from datarun_worker.heartbeat import Heartbeat
 from datarun_worker.parts import Labels
 from datarun_worker.predictions import (
     Predictions,
@@ -38,9 +48,13 @@ from datarun_worker.predictions import (
 from datarun_worker.reporting import Reporter
 from datarun_worker.results import FoldResult, Measures, Phase, SplitResult
 from datarun_worker.sandbox import Engine, Limits, Reply, Sandbox, SubmissionFailure
+from datarun_worker.spool import Spool
 
 FILES_PER_MESSAGE = 32
 """How many open files go to a sandbox at once."""
+
+PATROL = 2.0
+"""Seconds between two looks at whether a worker that takes nothing may go on."""
 
 AUTHORS_KINDS = frozenset(
     {
@@ -78,6 +92,15 @@ def get_work_horse() -> "WorkHorse":
         ) from None
 
 
+def open_spool(settings: Settings) -> Spool:
+    """Open the spool of the workers that have the same API.
+
+    The token stands for the API, whose address may change: what was made for one is never
+    delivered to another.
+    """
+    return Spool(settings.spool / hashlib.sha256(settings.token.encode()).hexdigest()[:16])
+
+
 class WorkHorse:
     """Carries out the jobs of one worker, one after the other.
 
@@ -86,21 +109,82 @@ class WorkHorse:
     settings : Settings
     engine : Engine
         Started.
+    spool : Spool
     worker_name : str
+    queues : sequence of str
+        Those that the worker serves.
+    is_stopping : threading.Event, optional
+        Set when the worker takes nothing new.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, worker_name: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        spool: Spool,
+        worker_name: str,
+        queues: Sequence[str],
+        is_stopping: threading.Event | None = None,
+    ) -> None:
         self._settings = settings
         self._engine = engine
+        self._spool = spool
+        self._is_stopping = is_stopping or threading.Event()
         self._cache = Cache(settings.cache, settings.cache_size, engine.open_input)
-        self._api = Api(settings, worker_name)
-        # The reporter has connections of its own and doesn't insist: it comes again.
-        self._report_api = Api(settings, worker_name, retry_time=0)
+        self._api = Api(settings, worker_name, self._is_stopping)
+        self._delivery = Delivery(self._api, spool, self._is_stopping)
+        self._heartbeat = Heartbeat(self._api, queues, engine.isolation, settings.cache)
+        self._lock = threading.Lock()
+        self._attempt: Attempt | None = None
+        self._giving_back: str | None = None
+
+    def start(self) -> None:
+        """Begin to tell the API that this worker lives."""
+        self._heartbeat.start()
 
     def close(self) -> None:
-        """Close the connections to the API."""
+        """Close the connections to the API; what isn't delivered stays in the spool."""
+        self._heartbeat.stop()
         self._api.close()
-        self._report_api.close()
+        self._spool.close()
+
+    def get_ready(self) -> None:
+        """Wait until a job may be taken, or the worker stops.
+
+        What was kept is delivered, the API hears this worker, and there is room on the disk.
+        """
+        is_full = False
+        while not self._is_stopping.is_set():
+            self._delivery.deliver_all()
+            if not self._heartbeat.wait_until_heard(PATROL):
+                continue
+            full = self._find_full_disk()
+            if full is None:
+                if is_full:
+                    logger.warning("there is room on the disk again")
+                return
+            if not is_full:
+                logger.warning(
+                    "nothing is taken: less than DATARUN_MIN_FREE_DISK=%d bytes are free for %s",
+                    self._settings.min_free_disk,
+                    full,
+                )
+                is_full = True
+            self._is_stopping.wait(PATROL)
+
+    def give_back(self, reason: str) -> None:
+        """Give back the attempt that runs, and any that comes; any thread may call it."""
+        with self._lock:
+            self._giving_back = reason
+            if self._attempt is not None:
+                self._attempt.give_back(reason)
+
+    def _find_full_disk(self) -> Path | None:
+        needed = self._settings.min_free_disk
+        folders = (self._settings.cache, self._settings.spool, self._spool.scratch)
+        if find_full(folders, needed) is not None:
+            self._cache.clear_disk(needed)
+        return find_full(folders, needed)
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
@@ -130,13 +214,10 @@ class WorkHorse:
         if claim is None:
             logger.info("fold %d of account %d: nothing to do", databoard_sf_id, owner)
             return
-        try:
-            result = self._try_fold(claim)
-            self._api.deliver_fold(claim, result)
-        except AttemptLostError as error:
-            logger.warning("%s is dropped: %s", claim.path, error)
-            return
-        logger.info("%s: %s", claim.path, result.failure_kind or "tested")
+        with self._attempting(claim) as attempt:
+            result = self._try_fold(claim, attempt)
+            self._delivery.deliver(claim.path, result.to_wire())
+            logger.info("%s: %s", claim.path, result.failure_kind or "tested")
 
     def run_split(self, raw_data: int, attempt: int) -> None:
         """Split a data set, from its claim to its result; errors as of `run_fold`."""
@@ -144,34 +225,54 @@ class WorkHorse:
         if claim is None:
             logger.info("split %d of data set %d: nothing to do", attempt, raw_data)
             return
-        try:
-            result = self._try_split(claim)
-            self._api.deliver_split(claim, result)
-        except AttemptLostError as error:
-            logger.warning("%s is dropped: %s", claim.path, error)
-            return
-        logger.info("%s: %s", claim.path, result.error or "done")
+        with self._attempting(claim) as running:
+            result = self._try_split(claim, running)
+            self._delivery.deliver(claim.path, result.to_wire())
+            logger.info("%s: %s", claim.path, result.error or "done")
 
-    def _try_fold(self, claim: FoldClaim) -> FoldResult:
+    @contextlib.contextmanager
+    def _attempting(self, claim: Claim) -> Iterator[Attempt]:
+        """Hold an attempt's lease; when it is dropped, tell the API what it should know."""
+        with Attempt(self._api, claim) as attempt:
+            with self._lock:
+                self._attempt = attempt
+                if self._giving_back is not None:
+                    attempt.give_back(self._giving_back)
+            try:
+                yield attempt
+            except AttemptLostError as error:
+                logger.warning("%s is dropped: %s", claim.path, error)
+            except AttemptReleasedError as error:
+                self._release(claim, str(error))
+            finally:
+                with self._lock:
+                    self._attempt = None
+
+    def _release(self, claim: Claim, reason: str) -> None:
+        try:
+            self._api.release(claim, reason)
+        except ApiError as error:
+            # Its lease runs out.
+            logger.warning("%s can't be given back: %s", claim.path, error)
+        else:
+            logger.warning("%s is given back: %s", claim.path, reason)
+
+    def _try_fold(self, claim: FoldClaim, attempt: Attempt) -> FoldResult:
         try:
             _check_train_rows(claim)
-            return self._open_fold(claim)
-        except AttemptLostError:
+            return self._open_fold(claim, attempt)
+        except (AttemptLostError, AttemptReleasedError):
             raise
         except ProgramError as error:
             return FoldResult(error.kind, error.message)
-        except (WorkerError, OSError) as error:
-            logger.exception("%s failed by our fault", claim.path)
-            return _blame_platform(error)
         except Exception as error:
-            # The edge of a job: a bug of ours mustn't leave its fold without an end.
-            logger.exception("%s failed by a bug of ours", claim.path)
-            return _blame_platform(error)
+            # The edge of a job: a bug of ours, too, mustn't leave its fold without an end.
+            return FoldResult(FailureKind.PLATFORM_ERROR, _blame_platform(error, attempt))
 
-    def _open_fold(self, claim: FoldClaim) -> FoldResult:
+    def _open_fold(self, claim: FoldClaim, attempt: Attempt) -> FoldResult:
         with contextlib.ExitStack() as stack:
             files = {
-                entry.name: stack.enter_context(self._open(Folder.FOLDS, claim, entry))
+                entry.name: stack.enter_context(self._open(Folder.FOLDS, attempt, entry))
                 for entry in claim.data
             }
             labels = Labels.read(files["y_train"])
@@ -187,29 +288,47 @@ class WorkHorse:
                 n_classes=labels.n_classes,
             )
             source = {
-                entry.name: self._cache.read(Folder.FOLDS, entry, self._fetcher(claim))
+                entry.name: self._cache.read(Folder.FOLDS, entry, self._fetcher(attempt))
                 for entry in claim.source
             }
-            with self._engine.open_sandbox(source, self._limits(claim)) as sandbox:
-                run = FoldRun(claim, inputs, sandbox, self._settings.predictions_limit)
-                with Reporter(self._report_api, claim, sandbox) as reporter:
-                    return run.run(reporter)
+            sandbox = stack.enter_context(self._open_sandbox(claim, attempt, source))
+            run = FoldRun(claim, inputs, sandbox, self._settings.predictions_limit)
+            with Reporter(self._api, claim, attempt, sandbox) as reporter:
+                result = run.run(reporter)
+            # A submission that is killed with its attempt hasn't failed.
+            attempt.check()
+            return result
 
-    def _try_split(self, claim: SplitClaim) -> SplitResult:
+    @contextlib.contextmanager
+    def _open_sandbox(
+        self, claim: Claim, attempt: Attempt, source: Mapping[str, bytes]
+    ) -> Iterator[Sandbox]:
+        attempt.check()
+        with (
+            self._engine.open_sandbox(source, self._limits(claim)) as sandbox,
+            attempt.inside(sandbox),
+        ):
+            yield sandbox
+
+    def _try_split(self, claim: SplitClaim, attempt: Attempt) -> SplitResult:
         try:
-            return self._open_split(claim)
-        except AttemptLostError:
+            return self._open_split(claim, attempt)
+        except (AttemptLostError, AttemptReleasedError):
             raise
         except SubmissionFailure as failure:
+            attempt.check()
             # In a data job the only foreign code is the data set's.
             return SplitResult(error=failure.message)
         except ProgramError as error:
             return SplitResult(error=error.message)
+        except Exception as error:
+            text = _blame_platform(error, attempt)
+            return SplitResult(text, failure_kind=FailureKind.PLATFORM_ERROR)
 
-    def _open_split(self, claim: SplitClaim) -> SplitResult:
+    def _open_split(self, claim: SplitClaim, attempt: Attempt) -> SplitResult:
         with contextlib.ExitStack() as stack:
             files = {
-                entry.name: stack.enter_context(self._open(Folder.DATA_JOBS, claim, entry))
+                entry.name: stack.enter_context(self._open(Folder.DATA_JOBS, attempt, entry))
                 for entry in claim.files
             }
             is_specific = claim.reader is Reader.SPECIFIC
@@ -217,20 +336,23 @@ class WorkHorse:
             outputs = {
                 name: stack.enter_context(self._cache.create(Folder.DATA_JOBS)) for name in names
             }
-            with self._engine.open_sandbox({}, self._limits(claim)) as sandbox:
+            with self._open_sandbox(claim, attempt, {}) as sandbox:
                 split = _split_with_reader if is_specific else _split_csv
                 reply = split(claim, sandbox, files, outputs)
             if not reply.value.get("n_prepared"):
                 outputs.pop(PREPARED, None)
-            return self._keep_parts(claim, outputs)
+            return self._keep_parts(claim, attempt, outputs)
 
-    def _keep_parts(self, claim: SplitClaim, outputs: Mapping[str, BinaryIO]) -> SplitResult:
+    def _keep_parts(
+        self, claim: SplitClaim, attempt: Attempt, outputs: Mapping[str, BinaryIO]
+    ) -> SplitResult:
         """Send the parts to the API; those that folds need stay in the cache, too."""
         n_rows = {name: _count_rows(outputs[name]) for name in ("y_train", "y_test")}
         entries = []
         for name, file in outputs.items():
+            attempt.check()
             entry = hash_file(name, file)
-            self._api.upload_file(claim, entry, file)
+            self._api.upload_file(claim, entry, file, attempt.is_dropped)
             if name in ("X_train", "y_train", "X_test"):
                 # Folders are of one file system, so that a part can be linked into the other.
                 self._cache.keep(Folder.FOLDS, entry, file)
@@ -238,13 +360,14 @@ class WorkHorse:
         return SplitResult(None, n_rows["y_train"], n_rows["y_test"], entries)
 
     def _open(
-        self, folder: Folder, claim: Claim, entry: FileEntry
+        self, folder: Folder, attempt: Attempt, entry: FileEntry
     ) -> contextlib.AbstractContextManager[int]:
-        return self._cache.open(folder, entry, self._fetcher(claim))
+        attempt.check()
+        return self._cache.open(folder, entry, self._fetcher(attempt))
 
-    def _fetcher(self, claim: Claim) -> Any:
+    def _fetcher(self, attempt: Attempt) -> FetchFile:
         def fetch(entry: FileEntry, file: BinaryIO) -> None:
-            self._api.fetch_file(claim, entry, file)
+            self._api.fetch_file(attempt.claim, entry, file, attempt.is_dropped)
 
         return fetch
 
@@ -494,12 +617,18 @@ def _labels_file(labels: Labels) -> Iterator[int]:
         yield descriptor
 
 
-def _blame_platform(error: Exception) -> FoldResult:
+def _blame_platform(error: Exception, attempt: Attempt) -> str:
+    """Say what the submission's author may know of an error of ours; not if it was a drop.
+
+    Raises
+    ------
+    AttemptLostError, AttemptReleasedError
+        If the error only came of the attempt's being dropped.
+    """
+    attempt.check()
+    logger.error("%s failed by our fault", attempt.claim.path, exc_info=error)
     # The message may name paths and addresses of the worker; its log has them.
-    return FoldResult(
-        failure_kind=FailureKind.PLATFORM_ERROR,
-        log_messages=f"The platform failed, not the submission ({type(error).__name__}).",
-    )
+    return f"The platform failed, not the submission ({type(error).__name__})."
 
 
 def _find_queue() -> str:

@@ -5,22 +5,29 @@ RQ's own classes wouldn't do. `Worker` forks for each job, which costs more than
 take commands from whoever can publish on Redis, and run any function that a job names.
 
 Threads: jobs run in the main thread, which also gets the signals. While one runs, a second thread
-sends RQ's heartbeats (`_Heartbeats`). The sandbox's and the reporter's threads are theirs.
+sends RQ's heartbeats to Redis (`_Heartbeats`). Those to the API (`heartbeat`), the lease's
+(`attempts`), the reporter's, the stopper's and the sandbox's threads are theirs.
 
-Stopping: on SIGTERM or SIGINT a worker finishes its job and ends; on a second one it drops the job.
+Stopping: on SIGTERM or SIGINT a worker ends; a job that runs may be finished within DATARUN_GRACE
+seconds, and is given back then, or at once on a second signal (`stopping`).
 """
 
 import contextlib
 import logging
+import signal
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 from rq import Queue, worker_registration
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import BaseDeathPenalty
@@ -32,7 +39,8 @@ from datarun_worker.check import EX_CONFIG, IsolationError, start_engine
 from datarun_worker.config import load_settings
 from datarun_worker.jobs import RESULT_TTL, SERIALIZER, OurJob
 from datarun_worker.sandbox import Engine
-from datarun_worker.work_horse import WorkHorse
+from datarun_worker.stopping import Stopper
+from datarun_worker.work_horse import WorkHorse, open_spool
 
 WORKER_TTL = 60
 """Seconds after which Redis forgets a silent idle worker."""
@@ -40,7 +48,18 @@ WORKER_TTL = 60
 HEARTBEAT_INTERVAL = 10
 """Seconds between two heartbeats while a job runs."""
 
-_UNREACHABLE = (RedisConnectionError, RedisTimeoutError)
+WAIT_FOR_JOB = 10
+"""Seconds that a worker waits for a job before it looks at itself again."""
+
+LONGEST_REDIS_PAUSE = 5.0
+"""Seconds between two tries to reach Redis; each pause is twice the one before."""
+
+SAME_STOP = 1.0
+"""Seconds within which a second signal is the same wish to stop: Ctrl-C in a terminal comes to
+the worker, and again from whoever started it."""
+
+LEAVE_TIME = 2.0
+"""Seconds for taking leave of Redis."""
 
 logger = logging.getLogger("rq.worker.datarun")
 
@@ -55,6 +74,8 @@ class Worker(BaseWorker):
     **options
         RQ's. Those for serializer and job class have no effect: jobs are JSON, and ours.
     """
+
+    max_connection_wait_time = LONGEST_REDIS_PAUSE
 
     def __init__(
         self, queues: str | Queue | Sequence[str | Queue], name: str | None = None, **options: Any
@@ -76,8 +97,17 @@ class Worker(BaseWorker):
         )
         super().__init__(names, name, connection=connection, **options)
         self.death_penalty_class = _NoDeathPenalty
+        self._adjust_connections()
         self._engine: Engine | None = None
         self._work_horse: WorkHorse | None = None
+        self._stopper: Stopper | None = None
+        self._stopped_at: float | None = None
+        self._is_busy = False
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """Give the seconds that Redis is asked to wait for a job; its answer may take longer."""
+        return WAIT_FOR_JOB
 
     def bootstrap(self, *args: Any, **options: Any) -> None:
         """Start the engine, then RQ.
@@ -93,15 +123,29 @@ class Worker(BaseWorker):
             raise SystemExit(f"The worker can't start: {error}") from None
         # The engine mounts it, so it must be there.
         settings.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spool = open_spool(settings)
+        # So that the next worker finds and removes what a killed one leaves.
+        tempfile.tempdir = str(spool.scratch)
         try:
             self._engine = start_engine(
                 settings.isolation, preload=settings.preload, cache_folder=settings.cache
             )
         except IsolationError as error:
             logger.critical("The worker can't start: %s", error)
+            spool.close()
             sys.exit(EX_CONFIG)
-        self._work_horse = WorkHorse(settings, self._engine, self.name)
+        self._stopper = Stopper(settings.grace)
+        self._work_horse = WorkHorse(
+            settings,
+            self._engine,
+            spool,
+            self.name,
+            self.queue_names(),
+            self._stopper.is_stopping,
+        )
+        self._stopper.start(self._work_horse.give_back)
         super().bootstrap(*args, **options)
+        self._work_horse.start()
 
     def teardown(self) -> None:
         """Stop the engine and take leave of Redis, if it is there."""
@@ -109,19 +153,61 @@ class Worker(BaseWorker):
             self._engine.stop()
         if self._work_horse is not None:
             self._work_horse.close()
-        with self._surviving("take leave"):
-            super().teardown()
+        # Redis may hang, and forgets a silent worker by itself.
+        leave = threading.Thread(target=self._take_leave, name="leave", daemon=True)
+        leave.start()
+        leave.join(LEAVE_TIME)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # All is done; Python's own handlers would only spoil the exit status.
+            signal.signal(number, signal.SIG_IGN)
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Wait for a job, as long as this worker may take one; None if it shall wait no longer."""
+        work_horse = self._require_work_horse()
+        started = time.monotonic()
+        while True:
+            work_horse.get_ready()
+            try:
+                found = super().dequeue_job_and_maintain_ttl(timeout, WAIT_FOR_JOB)
+            except RedisError as error:
+                logger.error("Worker %s can't wait for a job: %s", self.name, error)
+                time.sleep(LONGEST_REDIS_PAUSE)
+                continue
+            is_idle = max_idle_time is not None and time.monotonic() - started >= max_idle_time
+            if found is not None or timeout is None or is_idle:
+                return found
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Handle SIGTERM and SIGINT; whatever takes time or locks is done by the stopper."""
+        moment, before = time.monotonic(), self._stopped_at
+        if self._stopper is None or (before is not None and moment - before < SAME_STOP):
+            return
+        self._stopped_at = moment
+        self._stop_requested = True
+        self._stopper.request()
+        is_first = before is None
+        if is_first and not self._is_busy:
+            raise StopRequested
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Carry out one job in this process."""
-        with self._surviving(f"keep the books of job {job.id}"):
-            execution = self.prepare_execution(job)
-            try:
-                with _Heartbeats(self, job, execution), self._require_work_horse().serving():
-                    self.perform_job(job, queue, execution)
-            finally:
-                self.executions.pop(execution.id, None)
-                self._state = WorkerStatus.IDLE
+        self._is_busy = True
+        try:
+            with self._surviving(f"keep the books of job {job.id}"):
+                self._execute(job, queue)
+        finally:
+            self._is_busy = False
+
+    def _execute(self, job: Job, queue: Queue) -> None:
+        execution = self.prepare_execution(job)
+        try:
+            with _Heartbeats(self, job, execution), self._require_work_horse().serving():
+                self.perform_job(job, queue, execution)
+        finally:
+            self.executions.pop(execution.id, None)
+            self._state = WorkerStatus.IDLE
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Tell Redis that this worker lives; if Redis was restarted empty, who it is."""
@@ -150,14 +236,6 @@ class Worker(BaseWorker):
         with self._surviving("note its state"):
             super().set_state(state, pipeline)
 
-    def set_shutdown_requested_date(self) -> None:
-        """Note on Redis that the worker will stop, if Redis is there.
-
-        Runs in a signal's handler: an error here would come up in the middle of a fold.
-        """
-        with self._surviving("note that it stops"):
-            super().set_shutdown_requested_date()
-
     def check_for_suspension(self, burst: bool) -> None:
         """Wait while the operator has suspended the workers; not known without Redis."""
         with self._surviving("ask whether it is suspended"):
@@ -172,7 +250,7 @@ class Worker(BaseWorker):
         """Give Redis's version; a job that is taken already mustn't be lost for it."""
         try:
             return super().get_redis_server_version()
-        except _UNREACHABLE:
+        except RedisError:
             return (0, 0, 0)
 
     def subscribe(self) -> None:
@@ -180,6 +258,22 @@ class Worker(BaseWorker):
 
     def procline(self, message: str) -> None:
         """Leave the process's name alone."""
+
+    def _adjust_connections(self) -> None:
+        """Let connections to Redis wait longer for its answer than Redis waits for a job."""
+        options = self.connection.connection_pool.connection_kwargs
+        if "orig_socket_timeout" in options:
+            # RQ sets `socket_timeout`, but redis-py 8 goes back to this one.
+            options["orig_socket_timeout"] = options["socket_timeout"]
+        # redis-py would try four times, which is long if Redis is frozen.
+        self.connection.set_retry(Retry(NoBackoff(), 1))
+        # Those that are there already keep the old timeout, even when they connect anew.
+        self.connection.connection_pool.disconnect()
+        self.connection.connection_pool.reset()
+
+    def _take_leave(self) -> None:
+        with self._surviving("take leave"):
+            super().teardown()
 
     def _require_work_horse(self) -> WorkHorse:
         if self._work_horse is None:
@@ -191,7 +285,7 @@ class Worker(BaseWorker):
         """Outlive an outage of Redis: what is kept there can be lost, a fold can't."""
         try:
             yield
-        except _UNREACHABLE as error:
+        except RedisError as error:
             logger.warning("Worker %s couldn't %s: %s", self.name, act, error)
 
 

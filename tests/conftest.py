@@ -20,14 +20,15 @@ from typing import Any
 
 import flask_migrate
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, func, select, update
 
 from datarun_api import create_app
 from datarun_api.auth import create_token, hash_password
 from datarun_api.config import parse_database_url
-from datarun_api.extensions import db
-from datarun_api.models import User
-from datarun_client.states import Role
+from datarun_api.extensions import db, get_queues
+from datarun_api.models import Attempt, RawData, SubmissionFold, User, Worker
+from datarun_client import PROTOCOL, PROTOCOL_HEADER
+from datarun_client.states import Role, SplitState, State
 
 PASSWORD = "correct horse"
 SERVERS = Path(__file__).with_name("servers.py")
@@ -115,14 +116,16 @@ class Caller:
     name: str
     headers: dict[str, str]
 
-    def call(self, method: str, path: str, **options: Any):
-        return self.app.test_client().open(
-            f"/runapp/{path}",
-            method=method,
-            headers=self.headers,
-            buffered=True,
-            **options,
-        )
+    def call(self, method: str, path: str, headers: Any = None, **options: Any):
+        # In a context of its own, even when the test has one: a request must not share its session.
+        with self.app.app_context():
+            return self.app.test_client().open(
+                f"/runapp/{path}",
+                method=method,
+                headers={**self.headers, **(headers or {})},
+                buffered=True,
+                **options,
+            )
 
     def get(self, path: str, **options: Any):
         return self.call("GET", path, **options)
@@ -137,7 +140,27 @@ def password_hash() -> str:
 
 
 @pytest.fixture
-def add_caller(app, password_hash) -> Callable[..., Caller]:
+def empty_queues(app) -> None:
+    """Take what other tests left waiting or running out of the way: workers get whatever waits."""
+    with app.app_context():
+        db.session.execute(
+            update(SubmissionFold)
+            .where(SubmissionFold.state.not_in([State.TESTED, State.ERROR]))
+            .values(state=State.ERROR, queued_at=None, lease_until=None, retry_at=None)
+        )
+        db.session.execute(update(Attempt).values(ended_at=func.now()))
+        db.session.execute(
+            update(RawData)
+            .where(RawData.split_state == SplitState.TODO)
+            .values(split_state=SplitState.NONE, split_lease_until=None)
+        )
+        db.session.execute(delete(Worker))
+        db.session.commit()
+        get_queues().connection.flushall()
+
+
+@pytest.fixture
+def add_caller(app, password_hash, empty_queues) -> Callable[..., Caller]:
     """Make accounts; they call with a token, which costs less time than a password."""
 
     def add(role: Role = Role.PLATFORM, views: Caller | None = None, **token: Any) -> Caller:
@@ -147,6 +170,8 @@ def add_caller(app, password_hash) -> Callable[..., Caller]:
             user.views_id = views.id if views else None
             db.session.add(user)
             headers = {"Authorization": f"Bearer {create_token(user, 'test', **token)}"}
+            if role == Role.WORKER:
+                headers[PROTOCOL_HEADER] = str(PROTOCOL)
             db.session.commit()
             return Caller(app, user.id, name, headers)
 

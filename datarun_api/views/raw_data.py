@@ -7,10 +7,10 @@ from flask.views import MethodView
 from sqlalchemy import select
 
 from datarun_api.auth import allow, get_account
-from datarun_api.blueprints import Blueprint
+from datarun_api.blueprints import ID, Blueprint
 from datarun_api.extensions import db
 from datarun_api.models import RawData
-from datarun_api.raw_data import create_raw_data, request_split
+from datarun_api.raw_data import create_raw_data, delete_raw_data, request_split
 from datarun_api.schemas import (
     CustomSplitInputSchema,
     ErrorSchema,
@@ -46,6 +46,19 @@ class RawDataList(MethodView):
         """Create a data set."""
         raw_data, created = create_raw_data(get_account().namespace, payload)
         return jsonify(dump_raw_data(raw_data)), 201 if created else 200
+
+
+@blueprint.route(f"/rawdata/<{ID}:raw_data_id>/")
+class RawDataDetail(MethodView):
+    """One data set."""
+
+    @allow(Role.ADMIN, Role.PLATFORM)
+    @blueprint.response(204)
+    @blueprint.alt_response(404, schema=ErrorSchema)
+    def delete(self, raw_data_id: int) -> Response:
+        """Delete a data set with its submissions and folds; what runs is stopped."""
+        delete_raw_data(get_account().namespace, raw_data_id)
+        return Response(status=204)
 
 
 @blueprint.route("/rawdata/split/")

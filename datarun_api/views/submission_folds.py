@@ -13,16 +13,25 @@ from datarun_api.blueprints import ID, Blueprint
 from datarun_api.errors import BadInputError
 from datarun_api.extensions import db
 from datarun_api.fold_intake import BulkError, accept_folds
-from datarun_api.folds import get_fold
+from datarun_api.folds import cancel_fold, get_fold, list_attempts
 from datarun_api.models import SubmissionFold
+from datarun_api.raw_data import delete_submission
 from datarun_api.schemas import (
+    AttemptSchema,
     ErrorSchema,
+    SubmissionFoldDetailSchema,
     SubmissionFoldInputSchema,
     SubmissionFoldLightSchema,
     SubmissionFoldPostedSchema,
     SubmissionFoldSchema,
 )
-from datarun_api.wire import dump_fold, dump_light_fold, dump_posted_fold
+from datarun_api.wire import (
+    dump_attempt,
+    dump_fold,
+    dump_fold_detail,
+    dump_light_fold,
+    dump_posted_fold,
+)
 from datarun_client.states import Role
 
 blueprint = Blueprint(
@@ -85,11 +94,46 @@ class SubmissionFoldDetail(MethodView):
     """One fold."""
 
     @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
-    @blueprint.response(200, SubmissionFoldSchema)
+    @blueprint.response(200, SubmissionFoldDetailSchema)
     @blueprint.alt_response(404, schema=ErrorSchema)
     def get(self, databoard_sf_id: int) -> Response:
-        """Get one fold with all its fields."""
-        return jsonify(dump_fold(get_fold(get_account().namespace, databoard_sf_id)))
+        """Get one fold with all its fields, and how far it is."""
+        return jsonify(dump_fold_detail(get_fold(get_account().namespace, databoard_sf_id)))
+
+    @allow(Role.ADMIN, Role.PLATFORM)
+    @blueprint.response(200, SubmissionFoldDetailSchema)
+    @blueprint.alt_response(404, schema=ErrorSchema)
+    @blueprint.alt_response(409, schema=ErrorSchema, description="It has ended already.")
+    def delete(self, databoard_sf_id: int) -> Response:
+        """Cancel a fold, queued or running."""
+        return jsonify(dump_fold_detail(cancel_fold(get_account().namespace, databoard_sf_id)))
+
+
+@blueprint.route(f"/submissionfold/<{ID}:databoard_sf_id>/attempts/")
+class SubmissionFoldAttempts(MethodView):
+    """The tries at running a fold."""
+
+    @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @blueprint.response(200, AttemptSchema(many=True))
+    @blueprint.alt_response(404, schema=ErrorSchema)
+    def get(self, databoard_sf_id: int) -> Response:
+        """List a fold's attempts, the first one first."""
+        fold = get_fold(get_account().namespace, databoard_sf_id)
+        attempts = list_attempts(fold.owner_id, databoard_sf_id)
+        return jsonify([dump_attempt(attempt, fold) for attempt in attempts])
+
+
+@blueprint.route(f"/submission/<{ID}:databoard_s_id>/")
+class SubmissionDetail(MethodView):
+    """One submission."""
+
+    @allow(Role.ADMIN, Role.PLATFORM)
+    @blueprint.response(204)
+    @blueprint.alt_response(404, schema=ErrorSchema)
+    def delete(self, databoard_s_id: int) -> Response:
+        """Delete a submission with its folds; what runs is stopped."""
+        delete_submission(get_account().namespace, databoard_s_id)
+        return Response(status=204)
 
 
 @blueprint.route("/submissionfold-light/")

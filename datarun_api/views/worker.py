@@ -4,6 +4,8 @@ Only accounts with the role `worker` come here. Every call on a fold or a split 
 when that isn't the newest any more, the answer is 409 and the worker drops what it does.
 """
 
+import base64
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,23 +22,37 @@ from datarun_api.folds import (
     finish_fold,
     get_running_fold,
     list_inputs,
+    release_fold,
+    renew_lease,
     report_phase,
 )
 from datarun_api.models import StoredFile
-from datarun_api.raw_data import claim_split, finish_split, get_running_split
+from datarun_api.raw_data import (
+    claim_split,
+    finish_split,
+    get_running_split,
+    release_split,
+    renew_split_lease,
+)
 from datarun_api.schemas import (
+    ErrorSchema,
     FoldClaimInputSchema,
     FoldClaimSchema,
     FoldResultInputSchema,
+    HeartbeatInputSchema,
+    LeaseSchema,
     LogInputSchema,
     LogSchema,
     PhaseInputSchema,
+    ReleaseInputSchema,
     SplitClaimInputSchema,
     SplitClaimSchema,
     SplitResultInputSchema,
 )
 from datarun_api.storage import SHA256_PATTERN, ContentError
 from datarun_api.wire import dump_fold_claim, dump_split_claim
+from datarun_api.workers import note_worker
+from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import Role
 
 blueprint = Blueprint("worker", __name__, description="For compute machines.")
@@ -44,6 +60,52 @@ blueprint = Blueprint("worker", __name__, description="For compute machines.")
 FOLD = f"/worker/folds/<{ID}:owner>/<{ID}:databoard_sf_id>/<{ID}:attempt>"
 SPLIT = f"/worker/splits/<{ID}:raw_data>/<{ID}:attempt>"
 CHUNK = 1 << 20
+
+
+@blueprint.before_request
+def check_protocol() -> None:
+    """Refuse a worker of a release that speaks another protocol.
+
+    Raises
+    ------
+    BadInputError
+        With the side that must be upgraded.
+    """
+    text = request.headers.get(PROTOCOL_HEADER, "")
+    if not text.isdecimal() or int(text) < PROTOCOL:
+        raise BadInputError(
+            f"This worker speaks protocol {text or 0} and the API {PROTOCOL}: upgrade the worker."
+        )
+    if int(text) > PROTOCOL:
+        raise BadInputError(
+            f"This worker speaks protocol {text} and the API {PROTOCOL}: upgrade the API."
+        )
+
+
+def check_digest() -> None:
+    """Check the body against its `Repr-Digest` (RFC 9530): a result must arrive whole.
+
+    Raises
+    ------
+    BadInputError
+        If there is none, or if the bytes are others.
+    """
+    digest = base64.b64encode(hashlib.sha256(request.get_data()).digest()).decode()
+    if request.headers.get("Repr-Digest") != f"sha-256=:{digest}:":
+        raise BadInputError("The body doesn't match its Repr-Digest header; send it again.")
+
+
+@blueprint.route("/worker/heartbeat/")
+class Heartbeat(MethodView):
+    """A worker lives."""
+
+    @allow(Role.WORKER)
+    @blueprint.arguments(HeartbeatInputSchema)
+    @blueprint.response(200, LeaseSchema)
+    def post(self, payload: dict[str, Any]) -> Response:
+        """Tell that a worker lives, and what it is."""
+        note_worker(get_account().id, payload)
+        return dump_lease()
 
 
 @blueprint.route("/worker/folds/claim/")
@@ -55,9 +117,8 @@ class FoldClaim(MethodView):
     @blueprint.response(200, FoldClaimSchema)
     @blueprint.alt_response(204, description="There is nothing to do.")
     def post(self, payload: dict[str, Any]) -> Response:
-        """Claim the fold that a job names."""
-        payload["owner_id"] = payload.pop("owner")
-        fold = claim_fold(**payload)
+        """Claim a fold of the queue of a job; it need not be the one that the job names."""
+        fold = claim_fold(payload["queue"], payload["worker"])
         if fold is None:
             return Response(status=204)
         return jsonify(dump_fold_claim(fold, current_app.config["LEASE"]))
@@ -104,6 +165,34 @@ class FoldLog(MethodView):
         return jsonify(length=append_log(owner, databoard_sf_id, attempt, **payload))
 
 
+@blueprint.route(f"{FOLD}/lease/")
+class FoldLease(MethodView):
+    """The lease of a running fold."""
+
+    @allow(Role.WORKER)
+    @blueprint.response(200, LeaseSchema)
+    @blueprint.alt_response(409, schema=ErrorSchema, description="Stop it: it is over.")
+    def post(self, owner: int, databoard_sf_id: int, attempt: int) -> Response:
+        """Renew the lease."""
+        renew_lease(owner, databoard_sf_id, attempt)
+        return dump_lease()
+
+
+@blueprint.route(f"{FOLD}/release/")
+class FoldRelease(MethodView):
+    """A fold that a worker can't finish."""
+
+    @allow(Role.WORKER)
+    @blueprint.arguments(ReleaseInputSchema)
+    @blueprint.response(200)
+    def post(
+        self, payload: dict[str, Any], owner: int, databoard_sf_id: int, attempt: int
+    ) -> Response:
+        """Give it back; no loss is charged."""
+        release_fold(owner, databoard_sf_id, attempt, payload["reason"])
+        return jsonify({})
+
+
 @blueprint.route(f"{FOLD}/result/")
 class FoldResult(MethodView):
     """The result of a fold."""
@@ -115,6 +204,7 @@ class FoldResult(MethodView):
         self, payload: dict[str, Any], owner: int, databoard_sf_id: int, attempt: int
     ) -> Response:
         """Deliver the result; the same may be delivered twice."""
+        check_digest()
         finish_fold(owner, databoard_sf_id, attempt, payload)
         return jsonify({})
 
@@ -163,6 +253,34 @@ class SplitFile(MethodView):
         return jsonify({})
 
 
+@blueprint.route(f"{SPLIT}/lease/")
+class SplitLease(MethodView):
+    """The lease of a running split."""
+
+    @allow(Role.WORKER)
+    @blueprint.response(200, LeaseSchema)
+    @blueprint.alt_response(409, schema=ErrorSchema, description="Stop it: it is over.")
+    def post(self, raw_data: int, attempt: int) -> Response:
+        """Renew the lease."""
+        demand_data_jobs()
+        renew_split_lease(raw_data, attempt)
+        return dump_lease()
+
+
+@blueprint.route(f"{SPLIT}/release/")
+class SplitRelease(MethodView):
+    """A split that a worker can't finish."""
+
+    @allow(Role.WORKER)
+    @blueprint.arguments(ReleaseInputSchema)
+    @blueprint.response(200)
+    def post(self, payload: dict[str, Any], raw_data: int, attempt: int) -> Response:
+        """Give it back; no loss is charged."""
+        demand_data_jobs()
+        release_split(raw_data, attempt)
+        return jsonify({})
+
+
 @blueprint.route(f"{SPLIT}/result/")
 class SplitResult(MethodView):
     """The result of a split."""
@@ -173,8 +291,14 @@ class SplitResult(MethodView):
     def post(self, payload: dict[str, Any], raw_data: int, attempt: int) -> Response:
         """Deliver the result of a split."""
         demand_data_jobs()
+        check_digest()
         finish_split(raw_data, attempt, payload)
         return jsonify({})
+
+
+def dump_lease() -> Response:
+    """Tell a worker how long its lease lasts."""
+    return jsonify(lease=current_app.config["LEASE"])
 
 
 def demand_data_jobs() -> None:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -61,10 +62,18 @@ def find_escapes(canaries: Canaries, left_out: str) -> list[str]:
     return [line for line in run.stdout.splitlines() if "ESCAPED" in line]
 
 
+def is_python_readable() -> bool:
+    """Tell whether other users can reach the interpreter."""
+    folders = Path(sys.executable).resolve().parents
+    return all(folder.stat().st_mode & 0o001 for folder in folders)
+
+
 def test_nothing_gets_through_all_layers(canaries):
     assert find_escapes(canaries, ALL) == []
 
 
 @pytest.mark.parametrize("layer", list(Layer))
 def test_something_gets_through_without_one(canaries, layer):
+    if layer is Layer.MOUNT and not is_python_readable():
+        pytest.skip("Python lies in a private folder, out of reach without a root of its own")
     assert find_escapes(canaries, layer) != []

@@ -1,15 +1,22 @@
 """What tests post, and how a worker's part of it is played."""
 
+import base64
 import hashlib
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from sqlalchemy import func, update
 
+from datarun_api.extensions import db
+from datarun_api.models import RawData, SubmissionFold, Worker
 from datarun_client.codec import encode_bytes, encode_indices, encode_predictions
 
 CSV = b"x,target\n1,a\n2,b\n3,a\n4,b\n"
 SOURCE = b"class Classifier:\n    pass\n"
 N_TRAIN, N_TEST = 30, 12
+PAST = timedelta(minutes=5)
 
 
 def make_raw_data(**changes: Any) -> dict[str, Any]:
@@ -75,15 +82,23 @@ def finish_split(worker, raw_data: int, attempt: int = 1) -> None:
         for name in ("X_train", "y_train", "X_test", "y_test")
     ]
     payload = {"state": "DONE", "n_train": N_TRAIN, "n_test": N_TEST, "files": parts}
-    response = worker.post(f"worker/splits/{raw_data}/{attempt}/result/", payload)
+    response = deliver(worker, f"worker/splits/{raw_data}/{attempt}/result/", payload)
     assert response.status_code == 200, response.json
+
+
+def deliver(worker, path: str, payload: Any):
+    """Post a result as a worker does, with its digest."""
+    body = json.dumps(payload).encode()
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    headers = {"Repr-Digest": f"sha-256=:{digest}:"}
+    return worker.call("POST", path, headers, data=body, content_type="application/json")
 
 
 def fail_split(worker, raw_data: int, error: str) -> None:
     """Claim a split and report that it failed."""
     assert claim_split(worker, raw_data).status_code == 200
     payload = {"state": "ERROR", "error": error}
-    response = worker.post(f"worker/splits/{raw_data}/1/result/", payload)
+    response = deliver(worker, f"worker/splits/{raw_data}/1/result/", payload)
     assert response.status_code == 200, response.json
 
 
@@ -95,14 +110,20 @@ def prepare(platform, worker, **changes: Any) -> int:
     return raw_data
 
 
-def claim_fold(worker, platform, number: int = 10, queue: str = "low"):
-    """Claim a fold as a worker does."""
-    payload = {
-        "owner": platform.id,
-        "databoard_sf_id": number,
-        "queue": queue,
-        "worker": "w1",
-    }
+def claim_fold(worker, platform, number: int = 10, queue: str = "low", name: str = "w1"):
+    """Claim a fold as a worker does, when it is that fold's turn."""
+    with platform.app.app_context():
+        db.session.execute(
+            update(SubmissionFold)
+            .where(
+                SubmissionFold.owner_id == platform.id,
+                SubmissionFold.databoard_sf_id == number,
+                SubmissionFold.queued_at.is_not(None),
+            )
+            .values(queued_at=datetime(2000, 1, 1, tzinfo=UTC))
+        )
+        db.session.commit()
+    payload = {"owner": platform.id, "databoard_sf_id": number, "queue": queue, "worker": name}
     return worker.post("worker/folds/claim/", payload)
 
 
@@ -128,7 +149,7 @@ def make_failure(kind: str = "submission_error", log: str = "it broke") -> dict[
 
 def post_result(worker, platform, payload: Any, number: int = 10, attempt: int = 1):
     """Deliver a result as a worker does."""
-    return worker.post(f"worker/folds/{platform.id}/{number}/{attempt}/result/", payload)
+    return deliver(worker, f"worker/folds/{platform.id}/{number}/{attempt}/result/", payload)
 
 
 def run_fold(worker, platform, number: int = 10, attempt: int = 1) -> None:
@@ -136,3 +157,39 @@ def run_fold(worker, platform, number: int = 10, attempt: int = 1) -> None:
     assert claim_fold(worker, platform, number).status_code == 200
     response = post_result(worker, platform, make_result(), number, attempt)
     assert response.status_code == 200, response.json
+
+
+def beat(worker, name="w1", queues=("high", "low")):
+    payload = {
+        "worker": name,
+        "host": "here",
+        "queues": list(queues),
+        "version": "0.1.0",
+        "isolation": "full",
+        "free_disk": 1 << 30,
+        "free_memory": 1 << 30,
+    }
+    response = worker.post("worker/heartbeat/", payload)
+    assert response.status_code == 200, response.json
+
+
+def silence(name):
+    """Let a worker have been heard last a while ago."""
+    statement = update(Worker).where(Worker.name == name)
+    db.session.execute(statement.values(last_seen=func.now() - PAST))
+    db.session.commit()
+
+
+def expire_leases():
+    """Let all leases be over."""
+    db.session.execute(
+        update(SubmissionFold)
+        .where(SubmissionFold.lease_until.is_not(None))
+        .values(lease_until=func.now() - PAST)
+    )
+    db.session.execute(
+        update(RawData)
+        .where(RawData.split_lease_until.is_not(None))
+        .values(split_lease_until=func.now() - PAST)
+    )
+    db.session.commit()

