@@ -75,6 +75,9 @@ END_TIMEOUT = 10.0
 _BRIEFLY = 0.2
 """Seconds to see whether a process that hung up has ended."""
 
+DYING_TIME = 0.1
+"""Seconds from a process's last sign until the kernel calls it dead."""
+
 _PIPE_READ = 64 * 1024
 _MAX_PIPE = 1024 * 1024
 
@@ -339,6 +342,8 @@ class Sandbox:
         """Say why the child is dead."""
         if self._verdict is not None:
             return SubmissionFailure(*self._verdict, usage)
+        # It may only have hung up; what we kill then was not killed by others.
+        died_before = bool(select.select([self._pidfd], [], [], DYING_TIME)[0])
         self._kill_tree()
         self._ended.wait(END_TIMEOUT)
         if self._end is None:
@@ -354,6 +359,9 @@ class Sandbox:
         if -code == signal.SIGSYS:
             text = "The submission made a system call that a sandbox forbids (SIGSYS)."
             return SubmissionFailure(FailureKind.FORBIDDEN, text, usage)
+        if -code == signal.SIGKILL and died_before and self._ends_whole:
+            # The first process of a PID namespace can't be killed from within.
+            return SandboxError("the sandbox was killed from outside")
         text = f"The submission ended without a result: it was killed by {name}."
         return SubmissionFailure(FailureKind.SUBMISSION_ERROR, text, usage)
 
