@@ -635,6 +635,8 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stderr=self._words,
                 pass_fds=[theirs.fileno()],
+                # Nothing that is typed into the worker's terminal comes here.
+                start_new_session=True,
             )
         self._channel = Channel(ours, takes_files=True)
         ready = select.select([ours], [], [], START_TIMEOUT)[0]

@@ -237,6 +237,9 @@ def preload(modules: Sequence[str]) -> None:
 
 def main(descriptor: int, orders: Orders) -> None:
     """Be a zygote until the worker hangs up."""
+    # Ctrl-C, and a service manager's stop, come to all processes of a worker; it alone decides.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     layers = frozenset(Layer(name) for name in orders.layers)
     modules = [*PRELOAD, orders.programs, *orders.preload]
     cache = confine.enter(layers, modules, Path(orders.cache) if orders.cache else None)
