@@ -143,6 +143,23 @@ SETTINGS = (
     ),
 )
 
+ARITHMETIC = (
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+)
+"""Variables of numerical libraries that choose among a processor's ways to calculate."""
+
+
+def read_arithmetic(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Read which of the `ARITHMETIC` variables are set: they hold in sandboxes too.
+
+    They choose the last digits of results, and keep a library from what a processor does wrong.
+    """
+    return {name: environ[name] for name in ARITHMETIC if name in environ}
+
 
 @dataclass(frozen=True)
 class Settings:

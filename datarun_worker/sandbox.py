@@ -52,6 +52,7 @@ from datarun_client.states import FailureKind
 from datarun_worker import confine
 from datarun_worker.cgroups import GroupMaker
 from datarun_worker.channel import Channel, ChannelError, close_files
+from datarun_worker.config import read_arithmetic
 from datarun_worker.confine import Limits
 from datarun_worker.errors import WorkerError
 from datarun_worker.isolation import Isolation, Layer
@@ -688,6 +689,7 @@ def _build_environment() -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         # Set before the first import: an OpenMP that has run threads hangs after a fork.
         **dict.fromkeys(_THREAD_SETTINGS, "1"),
+        **read_arithmetic(),
     }
 
 

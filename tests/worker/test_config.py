@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from datarun_client.errors import SettingError
-from datarun_worker.config import SETTINGS, load_settings
+from datarun_worker.config import SETTINGS, load_settings, read_arithmetic
 from datarun_worker.isolation import Isolation
 
 NEEDED = {"DATARUN_URL": "http://127.0.0.1:8000/", "DATARUN_TOKEN": "secret"}
@@ -53,3 +53,9 @@ def test_the_token_is_not_shown():
 def test_every_setting_has_a_sentence():
     for setting in SETTINGS:
         assert setting.help.endswith(".")
+
+
+def test_of_other_variables_only_those_of_arithmetic_are_read():
+    environ = {"OPENBLAS_CORETYPE": "Haswell", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+    assert read_arithmetic(environ) == {"OPENBLAS_CORETYPE": "Haswell"}
