@@ -23,7 +23,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m 'not soak' --ignore tests/faults --cov --cov-report=term
+	$(BIN)/python -m pytest -m 'not soak' --ignore tests/faults -n 3 --dist loadfile --cov --cov-report=term
 
 soak: install
 	$(BIN)/python -m pytest -m soak --ignore tests/faults --timeout=1500 || test $$? -eq 5
