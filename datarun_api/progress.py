@@ -96,7 +96,7 @@ def _describe_queued(fold: SubmissionFold) -> dict[str, Any]:
     if not n_workers:
         text = f"no live worker serves the queue {queue}"
         return {"position": position, "reason": Reason.NO_WORKER, "message": text}
-    duration = _find_usual_duration(queue)
+    duration = _find_usual_duration()
     more = "+" if position == MAX_COUNTED else ""
     return {
         "position": position,
@@ -119,18 +119,18 @@ def _count_ahead(fold: SubmissionFold) -> int:
     return count
 
 
-def _find_usual_duration(queue: Queue) -> float | None:
-    """Average, in seconds, how long the last attempts of a queue took; None if there are none."""
+def _find_usual_duration() -> float | None:
+    """Average, in seconds, how long the last attempts took; None if none ran to its end lately."""
     recent = (
-        select(func.extract("epoch", Attempt.ended_at - Attempt.started_at).label("seconds"))
-        .where(
-            Attempt.queue == queue,
-            Attempt.ended_at.is_not(None),
-            Attempt.outcome.in_([Outcome.TESTED, Outcome.ERROR]),
-        )
+        select(Attempt.outcome, Attempt.started_at, Attempt.ended_at)
+        .where(Attempt.ended_at.is_not(None))
         .order_by(Attempt.ended_at.desc())
+        # Whatever they came to, so that no more than these are ever read.
         .limit(N_RECENT)
         .subquery()
     )
-    seconds = db.session.scalar(select(func.avg(recent.c.seconds)))
+    duration = func.extract("epoch", recent.c.ended_at - recent.c.started_at)
+    seconds = db.session.scalar(
+        select(func.avg(duration)).where(recent.c.outcome.in_([Outcome.TESTED, Outcome.ERROR]))
+    )
     return None if seconds is None else float(seconds)

@@ -19,8 +19,8 @@ is refused, within a second.
 
 **Outages.** A lease also runs out when its worker could not reach us. So nothing is taken away
 because of an outage of ours: when the reconciler starts, when PostgreSQL was away in the round
-before, and when no worker at all was heard for as long as a lease and one is heard again, every
-lease gets one full lease more.
+before, and when no worker at all was heard for half a lease (each calls three times in one) and
+one is heard again, every lease gets one full lease more.
 
 **Several reconcilers.** One of them holds an advisory lock of its session and works; the others
 wait for it. All rows are locked with SKIP LOCKED besides, so that two would do no harm.
@@ -42,7 +42,7 @@ from datarun_api.extensions import db, get_queues
 from datarun_api.fold_queue import is_queued
 from datarun_api.folds import enqueue_queued, lose_attempt
 from datarun_api.garbage import collect_files
-from datarun_api.leases import get_lease, is_live
+from datarun_api.leases import get_lease
 from datarun_api.models import Outcome, RawData, Submission, SubmissionFold, Worker
 from datarun_api.queues import FOLD_JOB
 from datarun_api.raw_data import enqueue_or_end, lose_split, waits_for_split
@@ -138,8 +138,12 @@ class Reconciler:
 
 
 def any_worker_heard() -> bool:
-    """Tell whether any worker was heard within a lease."""
-    return db.session.scalar(select(Worker.name).where(is_live()).limit(1)) is not None
+    """Tell whether any worker was heard within half a lease.
+
+    An outage that is shorter isn't noticed, and leaves every lease the other half.
+    """
+    heard = Worker.last_seen > func.now() - get_lease() / 2
+    return db.session.scalar(select(Worker.name).where(heard).limit(1)) is not None
 
 
 def extend_leases() -> None:

@@ -173,10 +173,10 @@ def beat(worker, name="w1", queues=("high", "low")):
     assert response.status_code == 200, response.json
 
 
-def silence(name):
+def silence(name, since=PAST):
     """Let a worker have been heard last a while ago."""
     statement = update(Worker).where(Worker.name == name)
-    db.session.execute(statement.values(last_seen=func.now() - PAST))
+    db.session.execute(statement.values(last_seen=func.now() - since))
     db.session.commit()
 
 

@@ -1,8 +1,8 @@
 import pytest
-from sqlalchemy import text
 
 from datarun_api.extensions import db, get_queues, get_storage
 from datarun_api.garbage import collect_files
+from datarun_api.leases import get_lease
 from datarun_api.models import RawData
 from datarun_api.reconciler import Reconciler
 from tests.api.payloads import (
@@ -185,6 +185,21 @@ def test_nothing_is_taken_away_while_no_worker_is_heard_at_all(
     assert get_fold(platform)["attempt"] == 2
 
 
+def test_an_outage_of_less_than_a_lease_is_noticed_too(platform, worker, raw_data, reconciler):
+    """What a worker has kept meanwhile may still be on its way when its lease is over."""
+    beat(worker)
+    post_fold(platform, raw_data)
+    claim_fold(worker, platform)
+    silence("w1", get_lease() * 0.6)
+    reconciler.do_round()
+    expire_leases()
+
+    beat(worker, "w2")
+    reconciler.do_round()
+
+    assert post_result(worker, platform, make_result()).status_code == 200
+
+
 def test_a_second_reconciler_waits_until_the_first_is_gone(platform, worker, raw_data, reconciler):
     beat(worker)
     second = Reconciler()
@@ -215,43 +230,3 @@ def test_files_that_nothing_refers_to_are_deleted(platform, worker, raw_data, co
     assert get_storage().find(kept["sha256"])
     with pytest.raises(FileNotFoundError):
         get_storage().find(part["sha256"])
-
-
-MANY = 20_000
-
-
-def test_a_round_and_a_claim_read_only_what_waits(platform, worker, raw_data, context):
-    """With many finished folds in the table, no plan looks at them."""
-    post_fold(platform, raw_data)
-    db.session.execute(
-        text(
-            "INSERT INTO submission_fold (owner_id, databoard_sf_id, databoard_s, train_is, "
-            "test_is, max_index, priority, state, attempt, n_losses, log_messages, new, "
-            "train_time, validation_time, test_time, train_cpu_time, test_cpu_time, "
-            "train_memory, test_memory) SELECT owner_id, 1000 + n, databoard_s, train_is, "
-            "test_is, max_index, priority, 'TESTED', 1, 0, '', false, 0, 0, 0, 0, 0, 0, 0 "
-            "FROM submission_fold, generate_series(1, :many) n "
-            "WHERE owner_id = :owner AND databoard_sf_id = 10"
-        ),
-        {"many": MANY, "owner": platform.id},
-    )
-    db.session.execute(text("ANALYZE submission_fold"))
-    db.session.commit()
-    conditions = (
-        "queued_at IS NOT NULL AND priority = 'L' ORDER BY owner_id, queued_at LIMIT 1",
-        "lease_until < now() ORDER BY lease_until LIMIT 1000",
-        "retry_at <= now() LIMIT 1000",
-        "state = 'TODO' AND lease_until IS NULL AND queued_at IS NULL AND retry_at IS NULL",
-        f"owner_id = {platform.id} AND new AND state = 'TESTED' ORDER BY databoard_sf_id",
-    )
-    try:
-        for condition in conditions:
-            plan = "\n".join(
-                db.session.scalars(
-                    text(f"EXPLAIN SELECT databoard_sf_id FROM submission_fold WHERE {condition}")
-                )
-            )
-            assert "Seq Scan" not in plan, plan
-            assert "Index" in plan
-    finally:
-        platform.call("DELETE", f"rawdata/{raw_data}/")

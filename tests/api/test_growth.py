@@ -1,0 +1,172 @@
+"""With many finished folds in the tables, nothing that is done often reads them.
+
+The plan of every statement that the API sends is asked for at the moment it is sent, with the
+values it is sent with. So no copy of a query is tested, and none is forgotten.
+"""
+
+import json
+
+import pytest
+from sqlalchemy import event, text
+
+from datarun_api.extensions import db
+from tests.api.payloads import (
+    beat,
+    claim_fold,
+    expire_leases,
+    make_failure,
+    make_fold,
+    make_result,
+    post_result,
+    prepare,
+)
+
+MANY = 200_000
+
+LARGE = {"submission_fold", "attempt"}
+"""The tables that grow with every fold."""
+
+MAX_COST = 1000.0
+"""What PostgreSQL may expect of a statement, in its unit, a page read in turn. Reading all of the
+smallest index takes more."""
+
+FINISHED = (
+    "INSERT INTO submission_fold (owner_id, databoard_sf_id, databoard_s, train_is, test_is, "
+    "max_index, priority, state, attempt, n_losses, log_messages, new, train_time, "
+    "validation_time, test_time, train_cpu_time, test_cpu_time, train_memory, test_memory) "
+    "SELECT owner_id, 1000 + n, databoard_s, train_is, test_is, max_index, priority, 'TESTED', 1, "
+    "0, '', false, 0, 0, 0, 0, 0, 0, 0 FROM submission_fold, generate_series(1, :many) n "
+    "WHERE owner_id = :owner AND databoard_sf_id = 10",
+    "INSERT INTO attempt (owner_id, databoard_sf_id, number, worker, queue, hash_files, "
+    "started_at, ended_at, outcome) SELECT owner_id, databoard_sf_id, 1, 'w1', 'low', '', "
+    "now() - interval '2 days', now() - interval '1 day' - databoard_sf_id * interval '1 s', "
+    "'tested' FROM submission_fold WHERE owner_id = :owner AND databoard_sf_id > 1000",
+    "ANALYZE submission_fold, attempt",
+)
+
+
+class Plans:
+    """The plans of all statements that are sent."""
+
+    def __init__(self):
+        self._seen = []
+
+    def note(self, connection, cursor, statement, parameters, context, executemany):
+        if executemany or not statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):
+            return
+        with connection.connection.cursor() as asking:
+            asking.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            (plan,) = asking.fetchone()
+        plan = json.loads(plan) if isinstance(plan, str) else plan
+        self._seen.append((statement, plan[0]["Plan"]))
+
+    def take(self):
+        """Give those that touch a large table, and forget all."""
+        seen = [
+            (s, plan)
+            for s, plan in self._seen
+            if LARGE & {n.get("Relation Name") for n in walk(plan)}
+        ]
+        self._seen = []
+        return seen
+
+
+def walk(plan):
+    """Give a plan's nodes."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from walk(part)
+
+
+@pytest.fixture
+def raw_data(platform, worker):
+    return prepare(platform, worker)
+
+
+@pytest.fixture
+def many(platform, worker, raw_data, context):
+    """Finished folds, and after the test none."""
+    platform.post("submissionfold/", make_fold(raw_data))
+    for statement in FINISHED:
+        db.session.execute(text(statement), {"many": MANY, "owner": platform.id})
+    db.session.commit()
+    yield
+    platform.call("DELETE", f"rawdata/{raw_data}/")
+    db.session.execute(text("ANALYZE submission_fold, attempt"))
+    db.session.commit()
+
+
+@pytest.fixture
+def plans(context):
+    plans = Plans()
+    event.listen(db.engine, "before_cursor_execute", plans.note)
+    yield plans
+    event.remove(db.engine, "before_cursor_execute", plans.note)
+
+
+def check(plans, what):
+    """See that each statement reads only what it looks for."""
+    seen = plans.take()
+    assert seen, what
+    for statement, plan in seen:
+        told = f"{what}: {statement}\n{json.dumps(plan, indent=1)}"
+        scanned = {node["Relation Name"] for node in walk(plan) if node["Node Type"] == "Seq Scan"}
+        assert not scanned & LARGE, told
+        assert plan["Total Cost"] < MAX_COST, told
+
+
+def test_nothing_that_is_done_often_reads_finished_folds(
+    platform, worker, raw_data, many, reconciler, plans
+):
+    beat(worker)
+    lease = f"worker/folds/{platform.id}/10/1/lease/"
+
+    reconciler.do_round()
+    check(plans, "a round that finds nothing")
+    assert platform.get("submissionfold/10/").json["progress"]["reason"] == "queued"
+    check(plans, "why a queued fold waits")
+    assert platform.post("submissionfold/", make_fold(number=12, priority="H")).status_code == 201
+    assert platform.get("submissionfold/12/").json["progress"]["reason"] == "queued"
+    check(plans, "why a fold waits on a queue that had none")
+    assert platform.get("queues/").status_code == 200
+    check(plans, "how long the queues are")
+    assert claim_fold(worker, platform).status_code == 200
+    check(plans, "a claim")
+    assert worker.post(lease).status_code == 200
+    check(plans, "a lease's renewal")
+    assert platform.get("workers/").json[0]["fold"]["databoard_sf_id"] == 10
+    check(plans, "what the workers do")
+    assert platform.get("submissionfold/10/").json["progress"]["reason"] == "runs"
+    check(plans, "why a fold isn't ready")
+
+    expire_leases()
+    beat(worker)
+    plans.take()
+    reconciler.do_round()
+    check(plans, "a round that finds a lost fold")
+
+    assert claim_fold(worker, platform).status_code == 200
+    failure = make_failure("platform_error")
+    assert post_result(worker, platform, failure, attempt=2).status_code == 200
+    db.session.execute(text("UPDATE submission_fold SET retry_at = now() WHERE retry_at > now()"))
+    db.session.commit()
+    plans.take()
+    reconciler.do_round()
+    check(plans, "a round that finds a fold to be tried again")
+
+    assert claim_fold(worker, platform).status_code == 200
+    plans.take()
+    assert post_result(worker, platform, make_result(), attempt=3).status_code == 200
+    check(plans, "a result")
+    (entry,) = platform.post("testpredictions/new/", {}).json
+    check(plans, "new predictions")
+    assert entry["databoard_sf_id"] == 10
+
+    assert platform.post("submissionfold/", make_fold(number=11)).status_code == 201
+    check(plans, "a post")
+    assert platform.call("DELETE", "submissionfold/11/").status_code == 200
+    check(plans, "a cancellation")
+
+    reconciler.note_outage()
+    reconciler.do_round()
+    check(plans, "a round after an outage")
