@@ -1,4 +1,5 @@
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from datarun_api import create_app
@@ -44,6 +45,19 @@ def test_health_says_that_postgresql_is_away(servers, tmp_path):
     away.extensions["datarun_queues"].connection.close()
     with away.app_context():
         db.engine.dispose()
+
+
+def test_an_answer_outlives_the_connection_that_it_was_made_with(app):
+    """PostgreSQL may go away after the last query; the session's end isn't the answer's."""
+    end = text("SELECT pg_terminate_backend(:pid)")
+
+    with app.app_context():
+        pid = db.session.scalar(text("SELECT pg_backend_pid()"))
+        with db.engine.connect() as other:
+            assert other.scalar(end, {"pid": pid})
+
+    with app.app_context():
+        assert db.session.scalar(text("SELECT 1")) == 1
 
 
 def test_a_lost_connection_is_503_and_other_database_errors_are_ours(app):
