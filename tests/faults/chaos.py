@@ -352,7 +352,7 @@ def run_chaos(stack: Stack, seed: int, folds: int, faults: int) -> Report:
     rng = random.Random(seed + 1)
     chaos = Chaos(stack, rng)
     report = Report()
-    while report.faults < faults:
+    while report.faults < faults and platform.error is None:
         break_at = time.monotonic() + rng.uniform(0, LONGEST_GAP)
         behind_at = break_at + LONGEST_LAG
         # The faults are spread over the folds.
@@ -374,6 +374,23 @@ def run_chaos(stack: Stack, seed: int, folds: int, faults: int) -> Report:
     with contextlib.suppress(TimeoutError):
         wait_for(lambda: not list_leftovers(stack), "the last job", QUIET_TIME)
     report.leftovers += list_leftovers(stack)
+    return report
+
+
+def run_alone(
+    seed: int, folds: int, faults: int, workers: int = 3, log: Path | None = None
+) -> Report:
+    """Run it on a stack of its own, which is looked at after its stop, too."""
+    stack = Stack(Path(tempfile.mkdtemp(prefix="datarun-chaos-")), workers)
+    try:
+        stack.start()
+        report = run_chaos(stack, seed, folds, faults)
+        stop_stack(stack, report)
+    finally:
+        stack.end()
+        if log is not None:
+            log.write_text(stack.output)
+        stack.remove()
     return report
 
 
@@ -479,16 +496,7 @@ def _list_processes(stack: Stack) -> Iterator[str]:
 )
 def main(seed: int, folds: int, faults: int, workers: int, log: Path | None) -> None:
     """Run folds while everything breaks; the exit code tells whether all came out right."""
-    stack = Stack(Path(tempfile.mkdtemp(prefix="datarun-chaos-")), workers)
-    try:
-        stack.start()
-        report = run_chaos(stack, seed, folds, faults)
-        stop_stack(stack, report)
-    finally:
-        stack.end()
-        if log is not None:
-            log.write_text(stack.output)
-        stack.remove()
+    report = run_alone(seed, folds, faults, workers, log)
     click.echo(f"seed {seed}: {report}")
     if not report.is_good:
         click.echo(report.explain(), err=True)

@@ -316,6 +316,11 @@ class Stack:
         with self.connect() as connection:
             return connection.execute(statement, values).fetchall()
 
+    def execute(self, statement: str) -> None:
+        """Change the database."""
+        with self.connect() as connection:
+            connection.execute(statement)
+
     def connect_redis(self) -> "Redis":
         """Connect to Valkey."""
         return Redis.from_url(self.redis_url, socket_timeout=5)
