@@ -291,9 +291,11 @@ def end_attempt(
     reason: str | None = None,
     kind: FailureKind | None = None,
 ) -> Attempt:
-    """Note how a running fold's attempt ended."""
+    """Note how a running fold's attempt ended; call it before the fold begins anew."""
     attempt = db.session.get_one(Attempt, (fold.owner_id, fold.databoard_sf_id, fold.attempt))
     attempt.end(outcome, reason, kind)
+    if not fold.state.is_final:
+        attempt.log_messages = fold.log_messages
     return attempt
 
 

@@ -367,6 +367,8 @@ class Attempt(Base):
     failure_kind: Mapped[FailureKind | None] = mapped_column(enum_column(FailureKind))
     # What is known of an end that was not the submission's own.
     reason: Mapped[str | None] = mapped_column(Text)
+    # What it had written when it ended without a result; the newest one's log is the fold's.
+    log_messages: Mapped[str | None] = mapped_column(Text)
     # What it used, as in `MEASURES`.
     measures: Mapped[dict[str, float] | None] = mapped_column()
 

@@ -338,6 +338,7 @@ class AttemptSchema(ma.Schema):
     outcome = fields.String(required=True, allow_none=True)
     failure_kind = fields.String(required=True, allow_none=True)
     reason = fields.String(required=True, allow_none=True)
+    log_messages = fields.String(required=True)
     hash_files = fields.String(required=True)
     measures = fields.Dict(required=True, allow_none=True)
 

@@ -73,6 +73,9 @@ def dump_attempt(attempt: Attempt, fold: SubmissionFold) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "failure_kind": attempt.failure_kind,
         "reason": attempt.reason,
+        "log_messages": fold.log_messages
+        if attempt.number == fold.attempt
+        else attempt.log_messages or "",
         "hash_files": attempt.hash_files,
         "measures": attempt.measures,
     }

@@ -125,12 +125,15 @@ def test_a_data_set_is_deleted_while_it_is_split(platform, worker):
 
 def test_the_attempts_of_a_fold_stay_readable(platform, worker, fold, raw_data):
     claim_fold(worker, platform)
+    log = f"worker/folds/{platform.id}/10/1/log/"
+    worker.post(log, {"offset": 0, "text": "half way\n"})
     platform.post("submissionfold/", make_fold(raw_data, force="submission_fold"))
     run_fold(worker, platform, attempt=2)
 
     first, second = platform.get("submissionfold/10/attempts/").json
 
     assert (first["number"], first["outcome"]) == (1, "superseded")
+    assert [first["log_messages"], second["log_messages"]] == ["half way\n", "trained\n"]
     assert (second["number"], second["outcome"]) == (2, "tested")
     assert second["measures"]["train_time"] == 1.5
     assert second["worker"] == "w1"
