@@ -11,9 +11,11 @@ from flask.json.provider import JSONProvider
 from datarun_api import commands, views
 from datarun_api.auth import init_auth
 from datarun_api.config import load_config, require_settings
-from datarun_api.errors import DatarunApi, register_error_handlers
+from datarun_api.errors import register_error_handlers
 from datarun_api.extensions import db, migrate
+from datarun_api.openapi import DatarunApi
 from datarun_api.queues import Queues
+from datarun_api.security_headers import register_security_headers
 from datarun_api.storage import Storage
 from datarun_client import __version__
 
@@ -55,7 +57,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     SettingError
         If a setting can't be read or a needed one is missing.
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config.update(load_config())
     app.config.update(config or {})
     require_settings(app.config, ("DATABASE_URL", "REDIS_URL"))
@@ -78,6 +80,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.extensions["datarun_queues"] = Queues(app.config["REDIS_URL"], app.config["DATA_QUEUE"])
     init_auth(app)
     register_error_handlers(app)
-    views.register(DatarunApi(app))
+    register_security_headers(app)
+    views.register(app, DatarunApi(app))
     commands.register(app)
     return app

@@ -10,8 +10,10 @@ import functools
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any, TypeVar, cast
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -27,6 +29,8 @@ from datarun_client.states import Role
 
 REALM = "datarun"
 MAX_REMEMBERED = 10_000
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 _hasher = PasswordHasher()
 
@@ -117,9 +121,16 @@ def get_account() -> Account:
     return account
 
 
-def allow(*roles: Role):  # type: ignore[no-untyped-def]  # the decorator is Flask-HTTPAuth's
-    """Demand an account of one of these roles, by password or token."""
-    return _any_auth.login_required(role=list(roles))
+def allow(*roles: Role) -> Callable[[View], View]:
+    """Demand an account of one of these roles, by password or token; `/openapi.json` says so."""
+
+    def decorate(view: View) -> View:
+        guarded: Any = _any_auth.login_required(role=list(roles))(view)
+        # flask-smorest carries what decorators say of a view in this attribute.
+        guarded._apidoc = {**getattr(view, "_apidoc", {}), "roles": roles}
+        return cast(View, guarded)
+
+    return decorate
 
 
 @basic_auth.verify_password

@@ -6,6 +6,7 @@ import flask_smorest
 from flask import Request
 from webargs.flaskparser import FlaskParser
 
+from datarun_api.openapi import describe_access
 from datarun_api.schemas import MAX_ID
 
 ID = f"int(max={MAX_ID})"
@@ -22,6 +23,10 @@ class JsonParser(FlaskParser):
 
 
 class Blueprint(flask_smorest.Blueprint):
-    """A blueprint whose arguments are read by `JsonParser`."""
+    """A blueprint that reads arguments by `JsonParser` and tells whom its views let in."""
 
     ARGUMENTS_PARSER = JsonParser()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepare_doc_cbks.append(describe_access)

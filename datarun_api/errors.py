@@ -8,27 +8,95 @@
     ├── NotFoundError     404
     └── ConflictError     409   what exists says otherwise
 
-Views and the functions that they call raise these; `handle_http_exception` writes them, and with
-them whatever Flask, webargs and the database raise on their own.
+Views and the functions that they call raise these; `write_http_exception` writes them, and with
+them whatever Flask, webargs and the database raise on their own. `REFUSALS` says of each status
+what it means, once, for `/openapi.json` and the documentation.
 """
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, jsonify
-from flask_smorest import Api
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
-from datarun_api.schemas import ErrorSchema
-
 RETRY_AFTER = 2
 """Seconds after which a client may try again when PostgreSQL is away."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a status of a refusal means.
+
+    Attributes
+    ----------
+    description : str
+        When it is given.
+    example : dict
+        How it may look.
+    headers : mapping of str to str
+        The headers that come with it, and what each says.
+    """
+
+    description: str
+    example: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _show(error: str, **errors: list[str]) -> Mapping[str, Any]:
+    """Show a refusal in its one shape."""
+    return {"error": error, "errors": errors}
+
+
+AGAIN = {"Retry-After": "Seconds after which the request may be sent again."}
+
+REFUSALS: Mapping[HTTPStatus, Refusal] = {
+    HTTPStatus.BAD_REQUEST: Refusal(
+        "A field is bad; nothing was written.",
+        _show("The request has bad fields.", name=["Missing data for required field."]),
+    ),
+    HTTPStatus.UNAUTHORIZED: Refusal(
+        "There is no such account, or its token has expired.",
+        _show("Name and password, or a token, of an account are needed."),
+        {"WWW-Authenticate": "How to say who asks."},
+    ),
+    HTTPStatus.FORBIDDEN: Refusal(
+        "The account's role doesn't allow that.",
+        _show("This account's role doesn't allow that."),
+    ),
+    HTTPStatus.NOT_FOUND: Refusal(
+        "There is no such thing in this account.",
+        _show("There is no fold 10 in this account."),
+    ),
+    HTTPStatus.CONFLICT: Refusal(
+        "What exists says otherwise.",
+        _show(
+            "RawData with this name already exists.",
+            name=["RawData with this name already exists."],
+        ),
+    ),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Refusal(
+        "The request is too large.",
+        _show("The data value transmitted exceeds the capacity limit."),
+    ),
+    HTTPStatus.TOO_MANY_REQUESTS: Refusal(
+        "Too many requests, or too many failed logins.",
+        _show("Too many failed logins; try again later."),
+        AGAIN,
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: Refusal(
+        "The database is away for a moment.",
+        _show("The database is away for a moment; try again."),
+        AGAIN,
+    ),
+}
 
 
 class ApiError(HTTPException):
@@ -80,31 +148,26 @@ def make_error_response(
     return response
 
 
-class DatarunApi(Api):
-    """flask-smorest's Api, with our shape of errors."""
-
-    ERROR_SCHEMA = ErrorSchema
-
-    def handle_http_exception(self, error: HTTPException) -> Response:
-        """Write whatever Flask, webargs or we refused with."""
-        if isinstance(error, ApiError):
-            return make_error_response(error.code or 500, str(error.description), error.errors)
-        # webargs tells bad fields as {"json": {field: [...]}} in `data`, with 400 or 422.
-        data = getattr(error, "data", None) or {}
-        fields: dict[str, Any] = {}
-        for messages in data.get("messages", {}).values():
-            fields.update(messages if isinstance(messages, dict) else {"request": messages})
-        if fields:
-            return make_error_response(400, "The request has bad fields.", fields)
-        status = error.code or 500
-        # 415 is Flask's word for "no JSON"; our contract knows it as bad input.
-        if status == 415:
-            status = 400
-        response = make_error_response(status, str(error.description or error.name))
-        for header, value in error.get_headers():
-            if header.lower() in ("allow", "retry-after", "www-authenticate"):
-                response.headers[header] = value
-        return response
+def write_http_exception(error: HTTPException) -> Response:
+    """Write whatever Flask, webargs or we refused with."""
+    if isinstance(error, ApiError):
+        return make_error_response(error.code or 500, str(error.description), error.errors)
+    # webargs tells bad fields as {"json": {field: [...]}} in `data`, with 400 or 422.
+    data = getattr(error, "data", None) or {}
+    fields: dict[str, Any] = {}
+    for messages in data.get("messages", {}).values():
+        fields.update(messages if isinstance(messages, dict) else {"request": messages})
+    if fields:
+        return make_error_response(400, "The request has bad fields.", fields)
+    status = error.code or 500
+    # 415 is Flask's word for "no JSON"; our contract knows it as bad input.
+    if status == 415:
+        status = 400
+    response = make_error_response(status, str(error.description or error.name))
+    for header, value in error.get_headers():
+        if header.lower() in ("allow", "retry-after", "www-authenticate"):
+            response.headers[header] = value
+    return response
 
 
 def register_error_handlers(app: Flask) -> None:

@@ -1,18 +1,27 @@
 """What may come in and what goes out: the schemas that validate and that `/openapi.json` shows.
 
 Input is strict: an unknown field, a number written as text or a true for a 1 is refused by name.
+Every field that doesn't list its values has an example.
 """
 
+import hashlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import marshmallow as ma
+import numpy as np
 from flask import current_app
 from marshmallow import ValidationError, fields, validate
 
-from datarun_client.codec import decode_base64, unpack_indices
+from datarun_client.codec import (
+    decode_base64,
+    encode_bytes,
+    encode_indices,
+    encode_predictions,
+    unpack_indices,
+)
 from datarun_client.errors import CodecError, FileNameError, WorkflowElementsError
 from datarun_client.file_names import check_file_names
 from datarun_client.states import (
@@ -30,6 +39,50 @@ MAX_ID = 2**31 - 1
 MAX_RANDOM_STATE = 2**32 - 1
 MAX_BIG = 2**63 - 1
 MAX_TIME_LIMIT = 30 * 24 * 3600.0
+
+
+BYTES_FORMAT = "base64-zlib"
+INDICES_FORMAT = "base64-zlib-int64"
+PREDICTIONS_FORMAT = "base64-zlib-float64"
+"""How the document names the wire texts; `datarun_client.codec` reads and writes them."""
+
+EXAMPLE_ROWS = encode_indices(range(4))
+EXAMPLE_PREDICTIONS = encode_predictions(np.array([[0.9, 0.1], [0.2, 0.8]]))
+EXAMPLE_SHA256 = hashlib.sha256(b"datarun").hexdigest()
+EXAMPLE_TIME = "2026-11-25T08:30:00+00:00"
+
+
+def describe(text: str, example: Any = None, **keywords: Any) -> dict[str, Any]:
+    """Put a sentence, an example and keywords of JSON Schema into the OpenAPI document."""
+    examples = {} if example is None else {"examples": [example]}
+    return {"description": text, **examples, **keywords}
+
+
+ROWS = describe(
+    "Row numbers, from 0: base64(zlib(int64, little-endian)).",
+    EXAMPLE_ROWS,
+    format=INDICES_FORMAT,
+)
+PREDICTIONS = describe(
+    "base64(zlib(float64, little-endian, C order)); null unless the fold is `TESTED`.",
+    EXAMPLE_PREDICTIONS,
+    format=PREDICTIONS_FORMAT,
+)
+RAW_DATA = describe("The data set's number.", 3)
+SUBMISSION = describe("The platform's number of the submission.", 1)
+FOLD = describe("The platform's number of the fold.", 10)
+ATTEMPT = describe("Which try it is, from 1.", 1)
+OWNER = describe("The account's number.", 2)
+WORKER = describe("The worker's name.", "node7-1")
+SECONDS = describe("Seconds.", 1.5)
+BYTES = describe("Bytes.", 1_000_000)
+KILOBYTES = describe("kB of 1024 bytes.", 20480.0)
+HASH_FILES = describe("One SHA-256 of all names and contents of the source.", EXAMPLE_SHA256)
+
+
+def show_time(text: str) -> dict[str, Any]:
+    """Describe a point in time."""
+    return describe(text, EXAMPLE_TIME)
 
 
 @dataclass(frozen=True)
@@ -70,6 +123,7 @@ class Text(fields.String):
     """A line of text that isn't empty."""
 
     def __init__(self, max_length: int = 200, **kwargs: Any) -> None:
+        kwargs.setdefault("metadata", {}).setdefault("format", "line")
         super().__init__(validate=[validate.Length(1, max_length), check_text], **kwargs)
 
 
@@ -86,10 +140,15 @@ class LogText(fields.String):
 
 
 class Whole(fields.Integer):
-    """A whole number between two bounds; no text, no float, no true."""
+    """A whole number between two bounds; no text, no true. JSON's 3.0 is a 3."""
 
     def __init__(self, lowest: int, highest: int, **kwargs: Any) -> None:
         super().__init__(strict=True, validate=validate.Range(lowest, highest), **kwargs)
+
+    def _validated(self, value: Any) -> Any:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return super()._validated(value)
 
 
 class Id(Whole):
@@ -111,6 +170,9 @@ class Real(fields.Float):
 class IndicesField(fields.String):
     """Row numbers as wire text; becomes `Indices`."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata=ROWS, **kwargs)
+
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> Any:
@@ -129,7 +191,8 @@ class FilesField(fields.Dict):
     """File contents as wire text, by checked names; the contents are decoded later."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(keys=fields.String(), values=fields.String(), **kwargs)
+        values = fields.String(metadata={"format": BYTES_FORMAT})
+        super().__init__(keys=fields.String(), values=values, **kwargs)
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -161,94 +224,155 @@ def check_workflow_elements(text: str) -> None:
         raise ValidationError(str(error)) from None
 
 
-def describe(text: str) -> dict[str, str]:
-    """Put a sentence into the OpenAPI document."""
-    return {"description": text}
-
-
 class ErrorSchema(ma.Schema):
     """The one shape of a refusal."""
 
-    error = fields.String(required=True, metadata=describe("One sentence for a person."))
-    errors = fields.Dict(required=True, metadata=describe("What is wrong, by field."))
+    error = fields.String(
+        required=True,
+        metadata=describe("One sentence for a person.", "The request has bad fields."),
+    )
+    errors = fields.Dict(
+        required=True,
+        metadata=describe(
+            "What is wrong and what to do, by field; for a list, by place and field.",
+            {"name": ["Missing data for required field."]},
+        ),
+    )
 
 
 class RawDataInputSchema(ma.Schema):
     """A data set that is posted."""
 
-    name = Text(required=True)
-    target_column = Text(required=True)
+    name = Text(required=True, metadata=describe("Unique in the account.", "iris"))
+    target_column = Text(
+        required=True, metadata=describe("The column that submissions predict.", "species")
+    )
     workflow_elements = fields.String(
         required=True,
         validate=[validate.Length(1, 200), check_text, check_workflow_elements],
-        metadata=describe(f"Comma-separated; of {', '.join(WorkflowElement)}."),
+        metadata=describe(
+            f"Comma-separated; of {', '.join(WorkflowElement)}.",
+            "feature_extractor, classifier",
+            format="workflow-elements",
+        ),
     )
-    files = FilesField(required=True)
+    files = FilesField(
+        required=True,
+        metadata=describe(
+            "A single CSV, or any files and one `.py` that reads them; by name, as "
+            "base64(zlib(bytes)). At most `DATARUN_MAX_FILES`.",
+            {"iris.csv": encode_bytes(b"length,species\n1.4,setosa\n4.7,versicolor\n")},
+            minProperties=1,
+        ),
+    )
     time_limit = Real(
         allow_none=True,
         validate=validate.Range(0, MAX_TIME_LIMIT, min_inclusive=False),
-        metadata=describe("Seconds that a whole fold may take."),
+        metadata=describe("Seconds that a whole fold may take.", 600.0),
     )
     memory_limit = Whole(
-        1, MAX_BIG, allow_none=True, metadata=describe("Bytes that a fold may use.")
+        1,
+        MAX_BIG,
+        allow_none=True,
+        metadata=describe("Bytes of memory that a fold may use.", 2_000_000_000),
     )
 
 
 class RawDataSchema(ma.Schema):
     """A data set."""
 
-    id = fields.Integer(required=True)
-    name = fields.String(required=True)
-    files_path = fields.String(required=True)
-    workflow_elements = fields.String(required=True)
-    target_column = fields.String(required=True)
-    time_limit = fields.Float(required=True, allow_none=True)
-    memory_limit = fields.Integer(required=True, allow_none=True)
+    id = fields.Integer(required=True, metadata=RAW_DATA)
+    name = fields.String(required=True, metadata=describe("Unique in the account.", "iris"))
+    files_path = fields.String(required=True, metadata=describe("A logical path.", "rawdata/3"))
+    workflow_elements = fields.String(
+        required=True, metadata=describe("As it was posted.", "feature_extractor, classifier")
+    )
+    target_column = fields.String(
+        required=True, metadata=describe("The column that submissions predict.", "species")
+    )
+    time_limit = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata=describe("Seconds that a whole fold may take.", 600.0),
+    )
+    memory_limit = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata=describe("Bytes of memory that a fold may use.", 2_000_000_000),
+    )
     split_state = fields.Enum(SplitState, by_value=True, required=True)
-    split_error = fields.String(required=True, allow_none=True)
-    n_train = fields.Integer(required=True, allow_none=True)
-    n_test = fields.Integer(required=True, allow_none=True)
-    created_at = fields.AwareDateTime(required=True)
+    split_error = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=describe("Why the split failed.", "There is no column 'species'."),
+    )
+    n_train = fields.Integer(
+        required=True, allow_none=True, metadata=describe("Rows of the train part.", 105)
+    )
+    n_test = fields.Integer(
+        required=True, allow_none=True, metadata=describe("Rows of the held-out part.", 45)
+    )
+    created_at = fields.AwareDateTime(required=True, metadata=show_time("When it was posted."))
 
 
 class SplitInputSchema(ma.Schema):
     """A split that is asked for."""
 
-    raw_data_id = Id(required=True)
+    raw_data_id = Id(required=True, metadata=RAW_DATA)
     held_out_test = Real(
         required=True,
         validate=validate.Range(0, 1, min_inclusive=False, max_inclusive=False),
-        metadata=describe("The share of the rows that is held out."),
+        metadata=describe("The share of the rows that is held out.", 0.3),
     )
-    random_state = Whole(0, MAX_RANDOM_STATE, load_default=42)
+    random_state = Whole(
+        0, MAX_RANDOM_STATE, load_default=42, metadata=describe("The seed of the split.", 42)
+    )
 
 
 class CustomSplitInputSchema(ma.Schema):
     """A split by the data set's own reader."""
 
-    raw_data_id = Id(required=True)
+    raw_data_id = Id(required=True, metadata=RAW_DATA)
 
 
 class TaskSchema(ma.Schema):
     """A job that was asked for."""
 
-    task_id = fields.String(required=True)
+    task_id = fields.String(required=True, metadata=describe("The job.", "split-3-1"))
 
 
 class SubmissionFoldInputSchema(ma.Schema):
     """A submission on one cross-validation fold, with its files if it is new."""
 
-    databoard_sf_id = Id(required=True)
-    databoard_s_id = Id(required=True)
+    databoard_sf_id = Id(required=True, metadata=FOLD)
+    databoard_s_id = Id(required=True, metadata=SUBMISSION)
     train_is = IndicesField(required=True)
     test_is = IndicesField(required=True)
     priority = fields.Enum(Priority, by_value=True, load_default=Priority.LOW)
-    raw_data = Id(allow_none=True, load_default=None)
-    files = FilesField(allow_none=True, load_default=None)
+    raw_data = Id(
+        allow_none=True,
+        load_default=None,
+        metadata=describe("The data set's number; needed when the submission is new.", 3),
+    )
+    files = FilesField(
+        allow_none=True,
+        load_default=None,
+        metadata=describe(
+            "The source, by name, as base64(zlib(bytes)); needed when the submission is new. "
+            "At most `DATARUN_MAX_FILES`.",
+            {"classifier.py": encode_bytes(b"class Classifier:\n    ...\n")},
+            minProperties=1,
+        ),
+    )
     force = fields.String(
         allow_none=True,
         load_default=None,
-        metadata=describe("`submission_fold` or `submission, submission_fold`."),
+        metadata=describe(
+            "`submission_fold` runs it again with the stored source, "
+            "`submission, submission_fold` replaces the source too.",
+            "submission_fold",
+            format="force",
+        ),
     )
 
     @ma.validates("train_is")
@@ -275,50 +399,62 @@ def parse_force(text: str | None) -> frozenset[str]:
 class PredictionSchema(ma.Schema):
     """Predictions and measures of a fold."""
 
-    databoard_sf_id = fields.Integer(required=True)
-    databoard_s = fields.Integer(required=True)
-    full_train_predictions = fields.String(required=True, allow_none=True)
-    test_predictions = fields.String(required=True, allow_none=True)
+    databoard_sf_id = fields.Integer(required=True, metadata=FOLD)
+    databoard_s = fields.Integer(required=True, metadata=SUBMISSION)
+    full_train_predictions = fields.String(required=True, allow_none=True, metadata=PREDICTIONS)
+    test_predictions = fields.String(required=True, allow_none=True, metadata=PREDICTIONS)
     state = fields.Enum(State, by_value=True, required=True)
-    log_messages = fields.String(required=True)
-    train_time = fields.Float(required=True, metadata=describe("Seconds."))
-    validation_time = fields.Float(required=True, metadata=describe("Seconds."))
-    test_time = fields.Float(required=True, metadata=describe("Seconds."))
-    train_cpu_time = fields.Float(required=True, metadata=describe("Seconds."))
-    test_cpu_time = fields.Float(required=True, metadata=describe("Seconds."))
-    train_memory = fields.Float(required=True, metadata=describe("kB of 1024 bytes."))
-    test_memory = fields.Float(required=True, metadata=describe("kB of 1024 bytes."))
+    log_messages = fields.String(
+        required=True, metadata=describe("What the fold printed, and why it failed.", "trained\n")
+    )
+    train_time = fields.Float(required=True, metadata=SECONDS)
+    validation_time = fields.Float(required=True, metadata=SECONDS)
+    test_time = fields.Float(required=True, metadata=SECONDS)
+    train_cpu_time = fields.Float(required=True, metadata=SECONDS)
+    test_cpu_time = fields.Float(required=True, metadata=SECONDS)
+    train_memory = fields.Float(required=True, metadata=KILOBYTES)
+    test_memory = fields.Float(required=True, metadata=KILOBYTES)
 
 
 class SubmissionFoldSchema(PredictionSchema):
     """A fold with all its fields."""
 
-    train_is = fields.String(required=True)
-    test_is = fields.String(required=True)
+    train_is = fields.String(required=True, metadata=ROWS)
+    test_is = fields.String(required=True, metadata=ROWS)
     priority = fields.Enum(Priority, by_value=True, required=True)
-    new = fields.Boolean(required=True)
+    new = fields.Boolean(
+        required=True, metadata=describe("Whether its result was not handed out yet.")
+    )
     failure_kind = fields.Enum(FailureKind, by_value=True, required=True, allow_none=True)
-    attempt = fields.Integer(required=True)
-    hash_files = fields.String(required=True, allow_none=True)
-    created_at = fields.AwareDateTime(required=True)
-    started_at = fields.AwareDateTime(required=True, allow_none=True)
-    finished_at = fields.AwareDateTime(required=True, allow_none=True)
+    attempt = fields.Integer(required=True, metadata=ATTEMPT)
+    hash_files = fields.String(required=True, allow_none=True, metadata=HASH_FILES)
+    created_at = fields.AwareDateTime(required=True, metadata=show_time("When it was posted."))
+    started_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata=show_time("When its attempt began.")
+    )
+    finished_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata=show_time("When it ended.")
+    )
 
 
 class ProgressSchema(ma.Schema):
     """How far a fold is, and what it waits for."""
 
-    phase = fields.String(required=True)
-    attempt = fields.Integer(required=True)
-    worker = fields.String(required=True, allow_none=True)
-    since = fields.AwareDateTime(required=True)
-    queue = fields.String(required=True)
-    position = fields.Integer(
-        required=True, allow_none=True, metadata=describe("Folds that wait longer.")
+    phase = fields.String(required=True, metadata=describe("What comes next.", "train"))
+    attempt = fields.Integer(required=True, metadata=ATTEMPT)
+    worker = fields.String(required=True, allow_none=True, metadata=WORKER)
+    since = fields.AwareDateTime(
+        required=True, metadata=show_time("Since when it is in this phase.")
     )
-    estimated_wait = fields.Float(required=True, allow_none=True, metadata=describe("Seconds."))
-    reason = fields.String(required=True)
-    message = fields.String(required=True)
+    queue = fields.String(required=True, metadata=describe("Its queue.", "low"))
+    position = fields.Integer(
+        required=True, allow_none=True, metadata=describe("Folds that wait longer.", 3)
+    )
+    estimated_wait = fields.Float(required=True, allow_none=True, metadata=SECONDS)
+    reason = fields.String(required=True, metadata=describe("Why it waits.", "queued"))
+    message = fields.String(
+        required=True, metadata=describe("The same for a person.", "3 folds wait longer.")
+    )
 
 
 class SubmissionFoldDetailSchema(SubmissionFoldSchema):
@@ -330,79 +466,129 @@ class SubmissionFoldDetailSchema(SubmissionFoldSchema):
 class AttemptSchema(ma.Schema):
     """One try at running a fold."""
 
-    number = fields.Integer(required=True)
-    worker = fields.String(required=True)
-    started_at = fields.AwareDateTime(required=True)
-    lease_until = fields.AwareDateTime(required=True, allow_none=True)
-    ended_at = fields.AwareDateTime(required=True, allow_none=True)
-    outcome = fields.String(required=True, allow_none=True)
-    failure_kind = fields.String(required=True, allow_none=True)
-    reason = fields.String(required=True, allow_none=True)
-    log_messages = fields.String(required=True)
-    hash_files = fields.String(required=True)
-    measures = fields.Dict(required=True, allow_none=True)
+    number = fields.Integer(required=True, metadata=ATTEMPT)
+    worker = fields.String(required=True, metadata=WORKER)
+    started_at = fields.AwareDateTime(required=True, metadata=show_time("When it began."))
+    lease_until = fields.AwareDateTime(
+        required=True, allow_none=True, metadata=show_time("When its worker counts as lost.")
+    )
+    ended_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata=show_time("When it ended.")
+    )
+    outcome = fields.String(
+        required=True, allow_none=True, metadata=describe("How it ended.", "tested")
+    )
+    failure_kind = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=describe("Whose fault it was.", "submission_error"),
+    )
+    reason = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=describe("Why it ended, if not by itself.", "its worker wasn't heard of"),
+    )
+    log_messages = fields.String(
+        required=True,
+        metadata=describe("What was logged, if it ended without a result.", ""),
+    )
+    hash_files = fields.String(required=True, metadata=HASH_FILES)
+    measures = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata=describe("What it used, by measure.", {"train_time": 1.5}),
+    )
 
 
 class WorkerSchema(ma.Schema):
     """A compute machine's worker."""
 
-    name = fields.String(required=True)
-    host = fields.String(required=True)
-    queues = fields.List(fields.String(), required=True)
-    version = fields.String(required=True)
-    isolation = fields.String(required=True)
-    free_disk = fields.Integer(required=True, metadata=describe("Bytes."))
-    free_memory = fields.Integer(required=True, metadata=describe("Bytes."))
-    first_seen = fields.AwareDateTime(required=True)
-    last_seen = fields.AwareDateTime(required=True)
+    name = fields.String(required=True, metadata=WORKER)
+    host = fields.String(required=True, metadata=describe("Its machine.", "node7"))
+    queues = fields.List(
+        fields.String(), required=True, metadata=describe("What it serves.", ["high", "low"])
+    )
+    version = fields.String(required=True, metadata=describe("Its release.", "0.1.0"))
+    isolation = fields.String(required=True, metadata=describe("How it confines folds.", "full"))
+    free_disk = fields.Integer(required=True, metadata=BYTES)
+    free_memory = fields.Integer(required=True, metadata=BYTES)
+    first_seen = fields.AwareDateTime(
+        required=True, metadata=show_time("When it was heard of first.")
+    )
+    last_seen = fields.AwareDateTime(
+        required=True, metadata=show_time("When it was heard of last.")
+    )
     live = fields.Boolean(required=True, metadata=describe("Whether it was heard of lately."))
-    n_done = fields.Integer(required=True)
-    fold = fields.Dict(required=True, allow_none=True)
+    n_done = fields.Integer(required=True, metadata=describe("Folds that it finished.", 12))
+    fold = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata=describe("What it runs.", {"databoard_sf_id": 10}),
+    )
 
 
 class QueueSchema(ma.Schema):
     """A queue of folds."""
 
-    name = fields.String(required=True)
-    depth = fields.Integer(required=True, metadata=describe("Folds that wait; 1000 means more."))
-    oldest_wait = fields.Float(required=True, metadata=describe("Seconds."))
-    done_last_hour = fields.Integer(required=True)
-    live_workers = fields.Integer(required=True)
+    name = fields.String(required=True, metadata=describe("The queue.", "low"))
+    depth = fields.Integer(required=True, metadata=describe("Folds that wait; 1000 means more.", 3))
+    oldest_wait = fields.Float(required=True, metadata=SECONDS)
+    done_last_hour = fields.Integer(
+        required=True, metadata=describe("Attempts that ended in the last hour.", 120)
+    )
+    live_workers = fields.Integer(
+        required=True, metadata=describe("Workers that were heard of lately.", 2)
+    )
 
 
 class SubmissionFoldPostedSchema(SubmissionFoldSchema):
     """A fold that was accepted, with the job that runs it."""
 
-    task_id = fields.String(required=True)
+    task_id = fields.String(required=True, metadata=describe("The job.", "fold-2-10-1"))
 
 
 class SubmissionFoldLightSchema(ma.Schema):
     """A fold's state."""
 
-    databoard_sf_id = fields.Integer(required=True)
-    databoard_s = fields.Integer(required=True)
+    databoard_sf_id = fields.Integer(required=True, metadata=FOLD)
+    databoard_s = fields.Integer(required=True, metadata=SUBMISSION)
     state = fields.Enum(State, by_value=True, required=True)
-    new = fields.Boolean(required=True)
+    new = fields.Boolean(
+        required=True, metadata=describe("Whether its result was not handed out yet.")
+    )
 
 
 class PredictionListInputSchema(ma.Schema):
     """The folds whose predictions are asked for."""
 
-    list_submission_fold = fields.List(Id(), required=True, validate=validate.Length(max=100_000))
+    list_submission_fold = fields.List(
+        Id(),
+        required=True,
+        validate=validate.Length(max=100_000),
+        metadata=describe("The platform's numbers of the folds.", [10, 11]),
+    )
 
 
 class PredictionNewInputSchema(ma.Schema):
     """The data set whose new predictions are asked for."""
 
-    raw_data_id = Id(allow_none=True, load_default=None)
+    raw_data_id = Id(
+        allow_none=True,
+        load_default=None,
+        metadata=describe("Only this data set's; all if it is left out.", 3),
+    )
+
+
+class DoneSchema(ma.Schema):
+    """Done; there is nothing more to say."""
 
 
 class HealthSchema(ma.Schema):
     """Whether the servers behind the API answer."""
 
-    status = fields.String(required=True)
-    postgresql = fields.String(required=True)
-    redis = fields.String(required=True)
+    status = fields.String(required=True, metadata=describe("`ok` or `unavailable`.", "ok"))
+    postgresql = fields.String(required=True, metadata=describe("`ok` or `no answer`.", "ok"))
+    redis = fields.String(required=True, metadata=describe("`ok` or `no answer`.", "ok"))
 
 
 # What compute machines send and get.
@@ -411,73 +597,84 @@ class HealthSchema(ma.Schema):
 class FoldClaimInputSchema(ma.Schema):
     """A worker asks for the fold that its job names."""
 
-    owner = Id(required=True)
-    databoard_sf_id = Id(required=True)
+    owner = Id(required=True, metadata=OWNER)
+    databoard_sf_id = Id(required=True, metadata=FOLD)
     queue = fields.Enum(Queue, by_value=True, required=True)
-    worker = Text(required=True)
+    worker = Text(required=True, metadata=dict(WORKER))
 
 
 class HeartbeatInputSchema(ma.Schema):
     """What a worker tells of itself."""
 
-    worker = Text(required=True)
-    host = Text(required=True)
-    queues = fields.List(Text(50), required=True, validate=validate.Length(1, 20))
-    version = Text(50, required=True)
-    isolation = Text(50, required=True)
-    free_disk = Whole(0, MAX_BIG, required=True)
-    free_memory = Whole(0, MAX_BIG, required=True)
+    worker = Text(required=True, metadata=dict(WORKER))
+    host = Text(required=True, metadata=describe("Its machine.", "node7"))
+    queues = fields.List(
+        Text(50),
+        required=True,
+        validate=validate.Length(1, 20),
+        metadata=describe("What it serves.", ["high", "low"]),
+    )
+    version = Text(50, required=True, metadata=describe("Its release.", "0.1.0"))
+    isolation = Text(50, required=True, metadata=describe("How it confines folds.", "full"))
+    free_disk = Whole(0, MAX_BIG, required=True, metadata=BYTES)
+    free_memory = Whole(0, MAX_BIG, required=True, metadata=BYTES)
 
 
 class LeaseSchema(ma.Schema):
     """A lease that was given or renewed."""
 
-    lease = fields.Float(required=True, metadata=describe("Seconds."))
+    lease = fields.Float(required=True, metadata=describe("Seconds.", 30.0))
 
 
 class ReleaseInputSchema(ma.Schema):
     """Why a worker gives something back."""
 
-    reason = LogText(required=True)
+    reason = LogText(required=True, metadata=describe("For a person.", "The worker stops."))
 
 
 class StoredFileSchema(ma.Schema):
     """A file of a manifest."""
 
-    name = Text(required=True)
-    sha256 = fields.String(required=True, validate=validate.Regexp(r"[0-9a-f]{64}\Z"))
-    size = Whole(0, MAX_BIG, required=True)
+    name = Text(required=True, metadata=describe("Its name.", "X_train"))
+    sha256 = fields.String(
+        required=True,
+        validate=[validate.Length(equal=64), validate.Regexp(r"^[0-9a-f]+$")],
+        metadata=describe("The SHA-256 of its bytes.", EXAMPLE_SHA256),
+    )
+    size = Whole(0, MAX_BIG, required=True, metadata=BYTES)
 
 
 class FoldClaimRawDataSchema(ma.Schema):
     """What a fold must know of its data set."""
 
-    id = fields.Integer(required=True)
+    id = fields.Integer(required=True, metadata=RAW_DATA)
     workflow_elements = fields.List(fields.Enum(WorkflowElement, by_value=True), required=True)
-    target_column = fields.String(required=True)
+    target_column = fields.String(
+        required=True, metadata=describe("The column that submissions predict.", "species")
+    )
     reader = fields.Enum(Reader, by_value=True, required=True)
-    time_limit = fields.Float(required=True, allow_none=True)
-    memory_limit = fields.Integer(required=True, allow_none=True)
-    n_train = fields.Integer(required=True)
-    n_test = fields.Integer(required=True)
+    time_limit = fields.Float(required=True, allow_none=True, metadata=SECONDS)
+    memory_limit = fields.Integer(required=True, allow_none=True, metadata=BYTES)
+    n_train = fields.Integer(required=True, metadata=describe("Rows of the train part.", 105))
+    n_test = fields.Integer(required=True, metadata=describe("Rows of the held-out part.", 45))
 
 
 class FoldClaimSubmissionSchema(ma.Schema):
     """A fold's source files."""
 
-    databoard_s_id = fields.Integer(required=True)
-    hash_files = fields.String(required=True)
+    databoard_s_id = fields.Integer(required=True, metadata=SUBMISSION)
+    hash_files = fields.String(required=True, metadata=HASH_FILES)
     files = fields.List(fields.Nested(StoredFileSchema), required=True)
 
 
 class FoldClaimSchema(ma.Schema):
     """A fold that was given to a worker: its attempt, lease and inputs."""
 
-    owner = fields.Integer(required=True)
-    databoard_sf_id = fields.Integer(required=True)
-    attempt = fields.Integer(required=True)
-    lease = fields.Float(required=True, metadata=describe("Seconds."))
-    train_is = fields.String(required=True)
+    owner = fields.Integer(required=True, metadata=OWNER)
+    databoard_sf_id = fields.Integer(required=True, metadata=FOLD)
+    attempt = fields.Integer(required=True, metadata=ATTEMPT)
+    lease = fields.Float(required=True, metadata=describe("Seconds.", 30.0))
+    train_is = fields.String(required=True, metadata=ROWS)
     raw_data = fields.Nested(FoldClaimRawDataSchema, required=True)
     submission = fields.Nested(FoldClaimSubmissionSchema, required=True)
     data = fields.List(fields.Nested(StoredFileSchema), required=True)
@@ -497,26 +694,34 @@ class PhaseInputSchema(ma.Schema):
 class LogInputSchema(ma.Schema):
     """A piece of a running fold's log."""
 
-    offset = Whole(0, MAX_BIG, required=True, metadata=describe("Bytes that were sent before."))
-    text = LogText(required=True)
+    offset = Whole(0, MAX_BIG, required=True, metadata=describe("Bytes that were sent before.", 0))
+    text = LogText(required=True, metadata=describe("What comes next.", "epoch 1\n"))
 
 
 class LogSchema(ma.Schema):
     """How much of a log has arrived."""
 
-    length = fields.Integer(required=True, metadata=describe("Bytes."))
+    length = fields.Integer(required=True, metadata=BYTES)
 
 
 def shape_field() -> fields.List:
     """Describe the shape of predictions."""
     return fields.List(
-        Whole(0, MAX_ID), allow_none=True, load_default=None, validate=validate.Length(1, 2)
+        Whole(0, MAX_ID),
+        allow_none=True,
+        load_default=None,
+        validate=validate.Length(1, 2),
+        metadata=describe("Rows, and columns if there are any.", [2, 2]),
     )
 
 
 def measure_field() -> Real:
     """Describe a measure."""
-    return Real(load_default=0.0, validate=validate.Range(0))
+    return Real(
+        load_default=0.0,
+        validate=validate.Range(0),
+        metadata=describe("Seconds, or kB of 1024 bytes.", 1.5),
+    )
 
 
 class FoldResultInputSchema(ma.Schema):
@@ -526,10 +731,12 @@ class FoldResultInputSchema(ma.Schema):
         State, by_value=True, required=True, validate=validate.OneOf([State.TESTED, State.ERROR])
     )
     failure_kind = fields.Enum(FailureKind, by_value=True, allow_none=True, load_default=None)
-    log_messages = LogText(required=True)
-    full_train_predictions = fields.String(allow_none=True, load_default=None)
+    log_messages = LogText(
+        required=True, metadata=describe("What the fold printed, and why it failed.", "trained\n")
+    )
+    full_train_predictions = fields.String(allow_none=True, load_default=None, metadata=PREDICTIONS)
     full_train_shape = shape_field()
-    test_predictions = fields.String(allow_none=True, load_default=None)
+    test_predictions = fields.String(allow_none=True, load_default=None, metadata=PREDICTIONS)
     test_shape = shape_field()
     train_time = measure_field()
     validation_time = measure_field()
@@ -558,24 +765,32 @@ class FoldResultInputSchema(ma.Schema):
 class SplitClaimInputSchema(ma.Schema):
     """A worker asks for the split that its job names."""
 
-    raw_data = Id(required=True)
-    attempt = Id(required=True)
-    worker = Text(required=True)
+    raw_data = Id(required=True, metadata=RAW_DATA)
+    attempt = Id(required=True, metadata=ATTEMPT)
+    worker = Text(required=True, metadata=dict(WORKER))
 
 
 class SplitClaimSchema(ma.Schema):
     """A split that was given to a worker."""
 
-    raw_data = fields.Integer(required=True)
-    attempt = fields.Integer(required=True)
-    lease = fields.Float(required=True)
+    raw_data = fields.Integer(required=True, metadata=RAW_DATA)
+    attempt = fields.Integer(required=True, metadata=ATTEMPT)
+    lease = fields.Float(required=True, metadata=describe("Seconds.", 30.0))
     reader = fields.Enum(Reader, by_value=True, required=True)
-    target_column = fields.String(required=True)
+    target_column = fields.String(
+        required=True, metadata=describe("The column that submissions predict.", "species")
+    )
     workflow_elements = fields.List(fields.Enum(WorkflowElement, by_value=True), required=True)
-    held_out_test = fields.Float(required=True, allow_none=True)
-    random_state = fields.Integer(required=True, allow_none=True)
-    time_limit = fields.Float(required=True, allow_none=True)
-    memory_limit = fields.Integer(required=True, allow_none=True)
+    held_out_test = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata=describe("The share of the rows that is held out.", 0.3),
+    )
+    random_state = fields.Integer(
+        required=True, allow_none=True, metadata=describe("The seed of the split.", 42)
+    )
+    time_limit = fields.Float(required=True, allow_none=True, metadata=SECONDS)
+    memory_limit = fields.Integer(required=True, allow_none=True, metadata=BYTES)
     files = fields.List(fields.Nested(StoredFileSchema), required=True)
 
 
@@ -588,7 +803,11 @@ class SplitResultInputSchema(ma.Schema):
         required=True,
         validate=validate.OneOf([SplitState.DONE, SplitState.ERROR]),
     )
-    error = LogText(allow_none=True, load_default=None)
+    error = LogText(
+        allow_none=True,
+        load_default=None,
+        metadata=describe("Why it failed.", "There is no column 'species'."),
+    )
     failure_kind = fields.Enum(
         FailureKind,
         by_value=True,
@@ -596,8 +815,20 @@ class SplitResultInputSchema(ma.Schema):
         validate=validate.OneOf([FailureKind.DATA_ERROR, FailureKind.PLATFORM_ERROR]),
         metadata=describe("Whose fault an error was; the platform's is tried again."),
     )
-    n_train = Whole(0, MAX_ID, allow_none=True, load_default=None)
-    n_test = Whole(0, MAX_ID, allow_none=True, load_default=None)
+    n_train = Whole(
+        0,
+        MAX_ID,
+        allow_none=True,
+        load_default=None,
+        metadata=describe("Rows of the train part.", 105),
+    )
+    n_test = Whole(
+        0,
+        MAX_ID,
+        allow_none=True,
+        load_default=None,
+        metadata=describe("Rows of the held-out part.", 45),
+    )
     files = fields.List(fields.Nested(StoredFileSchema), load_default=list)
 
     @ma.validates_schema

@@ -1,8 +1,10 @@
 """The views: a blueprint a noun, a few lines a view."""
 
+from flask import Flask
 from flask_smorest import Api
 
 from datarun_api.views import (
+    documentation,
     health,
     predictions,
     raw_data,
@@ -14,8 +16,12 @@ from datarun_api.views import (
 PREFIX = "/runapp"
 
 
-def register(api: Api) -> None:
-    """Give the application its views."""
-    for module in (raw_data, submission_folds, predictions, worker, workers):
+def register(app: Flask, api: Api) -> None:
+    """Give the application its views; those of `api` stand in `/openapi.json`."""
+    for module in (raw_data, submission_folds, predictions, workers):
         api.register_blueprint(module.blueprint, url_prefix=PREFIX)
+    api.register_blueprint(
+        worker.blueprint, url_prefix=PREFIX, parameters=[worker.PROTOCOL_PARAMETER]
+    )
     api.register_blueprint(health.blueprint)
+    app.register_blueprint(documentation.blueprint)

@@ -10,6 +10,7 @@ from datarun_api.blueprints import Blueprint
 from datarun_api.folds import hand_out_list, hand_out_new
 from datarun_api.raw_data import get_raw_data
 from datarun_api.schemas import (
+    ErrorSchema,
     PredictionListInputSchema,
     PredictionNewInputSchema,
     PredictionSchema,
@@ -40,6 +41,7 @@ class GetTestPredictionNew(MethodView):
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.arguments(PredictionNewInputSchema)
     @blueprint.response(200, PredictionSchema(many=True))
+    @blueprint.alt_response(404, schema=ErrorSchema, description="There is no such data set.")
     def post(self, payload: dict[str, Any]) -> Response:
         """Get, once, predictions and measures of the folds that weren't handed out yet."""
         owner_id = get_account().namespace

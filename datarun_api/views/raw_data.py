@@ -70,6 +70,7 @@ class SplitTrainTest(MethodView):
     @blueprint.arguments(SplitInputSchema)
     @blueprint.response(201, TaskSchema)
     @blueprint.alt_response(200, schema=TaskSchema, description="It was asked for before.")
+    @blueprint.alt_response(404, schema=ErrorSchema, description="There is no such data set.")
     @blueprint.alt_response(409, schema=ErrorSchema, description="Folds rely on another split.")
     def post(self, payload: dict[str, Any]) -> tuple[Response, int]:
         """Ask for the split of a data set; a job does it."""
@@ -85,6 +86,8 @@ class CustomSplitTrainTest(MethodView):
     @blueprint.arguments(CustomSplitInputSchema)
     @blueprint.response(201, TaskSchema)
     @blueprint.alt_response(200, schema=TaskSchema, description="It was asked for before.")
+    @blueprint.alt_response(404, schema=ErrorSchema, description="There is no such data set.")
+    @blueprint.alt_response(409, schema=ErrorSchema, description="Folds rely on another split.")
     def post(self, payload: dict[str, Any]) -> tuple[Response, int]:
         """Ask for the split by the data set's own reader; a job does it."""
         raw_data, started = request_split(

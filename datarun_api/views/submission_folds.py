@@ -38,6 +38,14 @@ blueprint = Blueprint(
     "submissionfold", __name__, description="Submissions on cross-validation folds."
 )
 
+POSTED = {
+    "oneOf": [
+        SubmissionFoldPostedSchema,
+        {"type": "array", "items": SubmissionFoldPostedSchema},
+    ]
+}
+"""One fold is answered by one, a list by a list."""
+
 
 @blueprint.route("/submissionfold/")
 class SubmissionFoldList(MethodView):
@@ -60,17 +68,16 @@ class SubmissionFoldList(MethodView):
                     "schema": {
                         "oneOf": [
                             SubmissionFoldInputSchema,
-                            {"type": "array", "items": SubmissionFoldInputSchema},
+                            {"type": "array", "items": SubmissionFoldInputSchema, "minItems": 1},
                         ]
                     }
                 }
             },
         }
     )
-    @blueprint.response(201, SubmissionFoldPostedSchema)
-    @blueprint.alt_response(
-        200, schema=SubmissionFoldPostedSchema, description="The same was there already."
-    )
+    @blueprint.response(201, POSTED)
+    @blueprint.alt_response(200, schema=POSTED, description="The same was there already.")
+    @blueprint.alt_response(404, schema=ErrorSchema, description="There is no such data set.")
     @blueprint.alt_response(409, schema=ErrorSchema, description="What exists says otherwise.")
     def post(self) -> tuple[Response, int]:
         """Post a fold, or a list of folds of which all or none are accepted."""

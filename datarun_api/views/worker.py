@@ -35,6 +35,7 @@ from datarun_api.raw_data import (
     renew_split_lease,
 )
 from datarun_api.schemas import (
+    DoneSchema,
     ErrorSchema,
     FoldClaimInputSchema,
     FoldClaimSchema,
@@ -57,9 +58,28 @@ from datarun_client.states import Role
 
 blueprint = Blueprint("worker", __name__, description="For compute machines.")
 
+PROTOCOL_PARAMETER = {
+    "in": "header",
+    "name": PROTOCOL_HEADER,
+    "required": True,
+    "description": "The protocol that the worker speaks.",
+    "schema": {"type": "integer", "enum": [PROTOCOL]},
+}
+"""Every call of a worker brings it; `check_protocol` looks at it."""
+
+DIGEST_PARAMETER = {
+    "in": "header",
+    "name": "Repr-Digest",
+    "required": True,
+    "description": "`sha-256=:<base64 of the body's SHA-256>:` (RFC 9530).",
+    "schema": {"type": "string"},
+}
+"""What `check_digest` looks at."""
+
 FOLD = f"/worker/folds/<{ID}:owner>/<{ID}:databoard_sf_id>/<{ID}:attempt>"
 SPLIT = f"/worker/splits/<{ID}:raw_data>/<{ID}:attempt>"
 CHUNK = 1 << 20
+BYTES_TYPE = "application/octet-stream"
 
 
 @blueprint.before_request
@@ -129,7 +149,7 @@ class FoldFile(MethodView):
     """A file of a claimed fold."""
 
     @allow(Role.WORKER)
-    @blueprint.response(200, {"type": "string", "format": "binary"}, content_type="*/*")
+    @blueprint.response(200, {"type": "string", "format": "binary"}, content_type=BYTES_TYPE)
     def get(self, owner: int, databoard_sf_id: int, attempt: int, sha256: str) -> Response:
         """Fetch a file of the claimed fold: of its submission, or of its data without labels."""
         fold = get_running_fold(owner, databoard_sf_id, attempt)
@@ -142,7 +162,7 @@ class FoldPhase(MethodView):
 
     @allow(Role.WORKER)
     @blueprint.arguments(PhaseInputSchema)
-    @blueprint.response(200)
+    @blueprint.response(200, DoneSchema)
     def post(
         self, payload: dict[str, Any], owner: int, databoard_sf_id: int, attempt: int
     ) -> Response:
@@ -184,7 +204,7 @@ class FoldRelease(MethodView):
 
     @allow(Role.WORKER)
     @blueprint.arguments(ReleaseInputSchema)
-    @blueprint.response(200)
+    @blueprint.response(200, DoneSchema)
     def post(
         self, payload: dict[str, Any], owner: int, databoard_sf_id: int, attempt: int
     ) -> Response:
@@ -198,8 +218,9 @@ class FoldResult(MethodView):
     """The result of a fold."""
 
     @allow(Role.WORKER)
+    @blueprint.doc(parameters=[DIGEST_PARAMETER])
     @blueprint.arguments(FoldResultInputSchema)
-    @blueprint.response(200)
+    @blueprint.response(200, DoneSchema)
     def post(
         self, payload: dict[str, Any], owner: int, databoard_sf_id: int, attempt: int
     ) -> Response:
@@ -231,14 +252,15 @@ class SplitFile(MethodView):
     """A file that a split reads or makes."""
 
     @allow(Role.WORKER)
-    @blueprint.response(200, {"type": "string", "format": "binary"}, content_type="*/*")
+    @blueprint.response(200, {"type": "string", "format": "binary"}, content_type=BYTES_TYPE)
     def get(self, raw_data: int, attempt: int, sha256: str) -> Response:
         """Fetch a raw file of the claimed data set."""
         demand_data_jobs()
         return send_stored(sha256, get_running_split(raw_data, attempt).files)
 
     @allow(Role.WORKER)
-    @blueprint.response(200)
+    @blueprint.doc(requestBody={"required": True, "content": {BYTES_TYPE: {"schema": {}}}})
+    @blueprint.response(200, DoneSchema)
     def put(self, raw_data: int, attempt: int, sha256: str) -> Response:
         """Upload a part that the split made; the body is its bytes."""
         demand_data_jobs()
@@ -273,7 +295,7 @@ class SplitRelease(MethodView):
 
     @allow(Role.WORKER)
     @blueprint.arguments(ReleaseInputSchema)
-    @blueprint.response(200)
+    @blueprint.response(200, DoneSchema)
     def post(self, payload: dict[str, Any], raw_data: int, attempt: int) -> Response:
         """Give it back; no loss is charged."""
         demand_data_jobs()
@@ -286,8 +308,9 @@ class SplitResult(MethodView):
     """The result of a split."""
 
     @allow(Role.WORKER)
+    @blueprint.doc(parameters=[DIGEST_PARAMETER])
     @blueprint.arguments(SplitResultInputSchema)
-    @blueprint.response(200)
+    @blueprint.response(200, DoneSchema)
     def post(self, payload: dict[str, Any], raw_data: int, attempt: int) -> Response:
         """Deliver the result of a split."""
         demand_data_jobs()
@@ -323,7 +346,7 @@ def send_stored(sha256: str, allowed: list[StoredFile]) -> Response:
     """
     if sha256 not in {file["sha256"] for file in allowed}:
         raise NotFoundError("This attempt has no such file.")
-    return send_file(get_storage().find(sha256), mimetype="application/octet-stream")
+    return send_file(get_storage().find(sha256), mimetype=BYTES_TYPE)
 
 
 def read_body() -> Iterator[bytes]:

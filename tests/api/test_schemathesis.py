@@ -1,0 +1,152 @@
+"""Schemathesis holds the API against its own `/openapi.json`, with all of its checks.
+
+Its engine runs every phase (examples, coverage, fuzzing, stateful) on the real application. What it
+sends is made from the document, so a new call is covered as soon as it is there. A platform calls
+with its password, a compute machine with its token.
+
+When it finds something, mend the API or the document. If a request that the document calls valid
+may still be refused for a reason that no schema can say, name the operation in `UNSAYABLE`.
+"""
+
+import itertools
+import string
+import threading
+from base64 import b64encode
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.config import SchemathesisConfig
+from schemathesis.config._checks import POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES
+from schemathesis.engine import StopReason, events, from_schema
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from datarun_api import schemas
+from datarun_client.codec import encode_bytes, encode_indices, encode_predictions
+from tests.conftest import PASSWORD
+
+FOR_WORKERS = "^/runapp/worker/"
+
+UNSAYABLE = {
+    "POST /runapp/rawdata/": "several files need one reader among them",
+    "POST /runapp/rawdata/split/": "the data set may have a reader of its own",
+    "POST /runapp/raw_data/split/": "the data set may have a reader of its own",
+    "POST /runapp/rawdata/customsplit/": "the data set may have no reader of its own",
+    "POST /runapp/submissionfold/": "a new submission needs its files and its data set",
+    "PUT /runapp/worker/splits/{raw_data}/{attempt}/files/{sha256}/": "the address is the digest",
+    "POST /runapp/worker/splits/{raw_data}/{attempt}/result/": "the digest must be the body's",
+    "POST /runapp/worker/folds/{owner}/{databoard_sf_id}/{attempt}/result/": (
+        "the digest must be the body's"
+    ),
+}
+"""Why a request that follows the document may get 400."""
+
+names = st.text(string.ascii_lowercase + "é", min_size=1, max_size=8)
+FORMATS = {
+    "line": st.text(string.ascii_letters + " é", min_size=1, max_size=20),
+    "file-name": st.lists(names, min_size=1, max_size=2).map("/".join).map("{}.txt".format),
+    "workflow-elements": st.sampled_from(["classifier", "feature_extractor, regressor"]),
+    "force": st.sampled_from(["submission_fold", "submission, submission_fold"]),
+    schemas.BYTES_FORMAT: st.binary(max_size=20).map(encode_bytes),
+    schemas.INDICES_FORMAT: st.lists(st.integers(0, 99), min_size=1).map(encode_indices),
+    schemas.PREDICTIONS_FORMAT: st.lists(st.floats(0, 1)).map(np.array).map(encode_predictions),
+}
+"""How texts of our formats are made; the document can only name them."""
+
+for name, strategy in FORMATS.items():
+    schemathesis.openapi.format(name, strategy)
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Serves without a line of log for each request, and keeps connections."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *args, **kwargs):
+        pass
+
+
+@pytest.fixture
+def url(app):
+    """The application behind a real HTTP server, in this process."""
+    with make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.port}/openapi.json"
+        server.shutdown()
+        thread.join()
+
+
+def load(url, headers, n_examples, without=()):
+    """Load the document for somebody, with a bound on how much of each operation is tried."""
+    statuses = [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, "400"]
+    checks = {"positive_data_acceptance": {"expected-statuses": statuses}}
+    config = {
+        "seed": 1,
+        "headers": headers,
+        "cache": {"enabled": False},
+        "generation": {
+            "max-examples": n_examples,
+            "deterministic": True,
+            "database": "none",
+            # HTTP wants headers and query fields that nobody knows to be passed over.
+            "allow-extra-parameters": False,
+        },
+        "phases": {name: {"enabled": False} for name in without},
+        "operations": [{"include-name": name, "checks": checks} for name in UNSAYABLE],
+    }
+    return schemathesis.openapi.from_url(url, config=SchemathesisConfig.from_dict(config))
+
+
+def find_faults(schema):
+    """Run all phases, and say what they found."""
+    faults = []
+    n_requests = 0
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.NonFatalError | events.FatalError):
+            faults.append(str(event))
+        if isinstance(event, events.ScenarioFinished):
+            n_requests += len(event.recorder.interactions)
+            for check in itertools.chain(*event.recorder.checks.values()):
+                if check.failure_info:
+                    found = check.failure_info
+                    faults.append(f"{event.recorder.label}: {found.failure}\n{found.code_sample}")
+        if isinstance(event, events.EngineFinished):
+            assert event.stop_reason is StopReason.COMPLETED
+    assert n_requests > len(list(schema.get_all_operations()))
+    return "\n\n".join(dict.fromkeys(faults))
+
+
+def show_password(caller):
+    """Make the header by which an account says its password."""
+    credentials = b64encode(f"{caller.name}:{PASSWORD}".encode()).decode()
+    return {"Authorization": f"Basic {credentials}"}
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+tries = pytest.mark.parametrize(
+    "n_examples", [3, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1500)])]
+)
+
+
+@tries
+def test_a_platform_finds_what_the_document_says(url, platform, n_examples):
+    schema = load(url, show_password(platform), n_examples).exclude(path_regex=FOR_WORKERS)
+
+    assert find_faults(schema) == ""
+
+
+@tries
+def test_a_compute_machine_finds_what_the_document_says(url, worker, n_examples):
+    token = {"Authorization": worker.headers["Authorization"]}
+    schema = load(url, token, n_examples).include(path_regex=FOR_WORKERS)
+
+    assert find_faults(schema) == ""
+
+
+@tries
+def test_a_stranger_finds_what_the_document_says(url, n_examples):
+    schema = load(url, {}, n_examples, without=["coverage"])
+
+    assert find_faults(schema) == ""
