@@ -5,7 +5,6 @@ import pytest
 from datarun_api import auth
 from datarun_api.extensions import db
 from datarun_api.models import User
-from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import Role
 from tests.api.payloads import post_raw_data, prepare
 from tests.conftest import PASSWORD
@@ -63,39 +62,6 @@ def test_passwords_and_tokens_are_kept_as_hashes(platform, context):
     token = platform.headers["Authorization"].removeprefix("Bearer ")
     stored = db.session.execute(db.text("SELECT * FROM token")).all()
     assert token not in str(stored)
-
-
-READ = ["rawdata/", "submissionfold/", "submissionfold-light/"]
-WRITE = [
-    "rawdata/",
-    "rawdata/split/",
-    "raw_data/split/",
-    "rawdata/customsplit/",
-    "submissionfold/",
-    "testpredictions/list/",
-    "testpredictions/new/",
-]
-WORK = ["worker/folds/claim/", "worker/splits/claim/", "worker/folds/1/1/1/result/"]
-MAY = {
-    Role.ADMIN: (True, True, False),
-    Role.PLATFORM: (True, True, False),
-    Role.VIEWER: (True, False, False),
-    Role.WORKER: (False, False, True),
-}
-
-
-@pytest.mark.parametrize("role", list(Role))
-def test_each_role_may_do_its_part_and_no_more(add_caller, role):
-    caller = add_caller(role)
-    may_read, may_write, may_work = MAY[role]
-
-    for path in READ:
-        assert (caller.get(path).status_code == 200) is may_read
-    for path in WRITE:
-        assert (caller.post(path, {}).status_code != 403) is may_write
-    for path in WORK:
-        response = caller.post(path, {}, headers={PROTOCOL_HEADER: str(PROTOCOL)})
-        assert (response.status_code != 403) is may_work
 
 
 def test_a_viewer_reads_the_data_of_one_account(platform, worker, add_caller):
