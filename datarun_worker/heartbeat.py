@@ -15,7 +15,8 @@ from datarun_worker.disk import read_free_disk
 from datarun_worker.errors import ApiError
 from datarun_worker.isolation import Isolation
 
-BEATS_PER_LEASE = 3
+BEATS_PER_LEASE = 4
+"""Two in the half lease after which the API takes the silence of all workers for its own."""
 
 FIRST_INTERVAL = 1.0
 """Seconds between two tries while the API isn't heard; each is twice the one before."""

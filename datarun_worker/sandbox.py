@@ -505,6 +505,8 @@ class Engine:
         self._uses_groups = uses_groups
         self._groups: GroupMaker | None = None
         self._lock = threading.Lock()
+        self._is_started = False
+        # None, too, after it couldn't be started again.
         self._zygote: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._words: IO[bytes] | None = None
@@ -528,10 +530,12 @@ class Engine:
             self._groups = GroupMaker.find()
         with self._lock:
             self._start()
+            self._is_started = True
 
     def stop(self) -> None:
         """End the zygote, and with it every sandbox that is still open."""
         with self._lock:
+            self._is_started = False
             self._stop()
 
     def open_sandbox(self, source: Mapping[str, bytes], limits: Limits | None = None) -> Sandbox:
@@ -597,12 +601,13 @@ class Engine:
     def _restart_dead_zygote(self) -> bool:
         """Start a new zygote if the old one has ended; tell whether it had."""
         with self._lock:
-            if self._zygote is None:
+            if not self._is_started:
                 return False
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._zygote.wait(_BRIEFLY)
-            if self._zygote.poll() is None:
-                return False
+            if self._zygote is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._zygote.wait(_BRIEFLY)
+                if self._zygote.poll() is None:
+                    return False
             self._stop()
             self._start()
             return True

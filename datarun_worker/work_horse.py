@@ -47,7 +47,14 @@ from datarun_worker.predictions import (
 )
 from datarun_worker.reporting import Reporter
 from datarun_worker.results import FoldResult, Measures, Phase, SplitResult
-from datarun_worker.sandbox import Engine, Limits, Reply, Sandbox, SubmissionFailure
+from datarun_worker.sandbox import (
+    Engine,
+    Limits,
+    Reply,
+    Sandbox,
+    SandboxError,
+    SubmissionFailure,
+)
 from datarun_worker.spool import Spool
 
 FILES_PER_MESSAGE = 32
@@ -137,6 +144,8 @@ class WorkHorse:
         self._lock = threading.Lock()
         self._attempt: Attempt | None = None
         self._giving_back: str | None = None
+        # Whether something failed by our fault since a sandbox was opened last.
+        self._is_in_doubt = False
 
     def start(self) -> None:
         """Begin to tell the API that this worker lives."""
@@ -151,12 +160,16 @@ class WorkHorse:
     def get_ready(self) -> None:
         """Wait until a job may be taken, or the worker stops.
 
-        What was kept is delivered, the API hears this worker, and there is room on the disk.
+        What was kept is delivered, the API hears this worker, there is room on the disk, and after
+        a failure of ours sandboxes are seen to open.
         """
         is_full = False
         while not self._is_stopping.is_set():
             self._delivery.deliver_all()
             if not self._heartbeat.wait_until_heard(PATROL):
+                continue
+            if self._is_in_doubt and not self._opens_sandboxes():
+                self._is_stopping.wait(PATROL)
                 continue
             full = self._find_full_disk()
             if full is None:
@@ -178,6 +191,16 @@ class WorkHorse:
             self._giving_back = reason
             if self._attempt is not None:
                 self._attempt.give_back(reason)
+
+    def _opens_sandboxes(self) -> bool:
+        """Try to open a sandbox: a worker that can't would fail all folds, one after the other."""
+        try:
+            self._engine.open_sandbox({}).close()
+        except SandboxError as error:
+            logger.error("nothing is taken: no sandbox can be opened: %s", error)
+            return False
+        self._is_in_doubt = False
+        return True
 
     def _find_full_disk(self) -> Path | None:
         needed = self._settings.min_free_disk
@@ -267,6 +290,7 @@ class WorkHorse:
             return FoldResult(error.kind, error.message)
         except Exception as error:
             # The edge of a job: a bug of ours, too, mustn't leave its fold without an end.
+            self._is_in_doubt = True
             return FoldResult(FailureKind.PLATFORM_ERROR, _blame_platform(error, attempt))
 
     def _open_fold(self, claim: FoldClaim, attempt: Attempt) -> FoldResult:
@@ -322,6 +346,7 @@ class WorkHorse:
         except ProgramError as error:
             return SplitResult(error=error.message)
         except Exception as error:
+            self._is_in_doubt = True
             text = _blame_platform(error, attempt)
             return SplitResult(text, failure_kind=FailureKind.PLATFORM_ERROR)
 

@@ -408,6 +408,17 @@ def test_a_dead_zygote_is_replaced_unnoticed(engine: Engine) -> None:
     assert engine._zygote.pid != old
 
 
+def test_a_zygote_that_could_not_be_replaced_is_replaced_later(engine: Engine, monkeypatch) -> None:
+    assert engine._zygote is not None
+    engine._zygote.kill()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", "/bin/false")
+        with pytest.raises(SandboxError, match="doesn't start"):
+            run(engine, "def run(): return 1")
+
+    assert run(engine, "def run(): return 1").value == {"result": 1}
+
+
 def test_a_sandbox_whose_zygote_dies_is_our_fault(engine: Engine) -> None:
     with open_with(engine, STUBBORN) as sandbox:
         assert engine._zygote is not None

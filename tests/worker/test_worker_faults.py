@@ -51,6 +51,13 @@ def list_tree(worker) -> list[int]:
     return [child.pid for child in children]
 
 
+def kill_zygote(worker) -> None:
+    """Kill a worker's zygote, and wait until it is dead."""
+    (zygote,) = psutil.Process(worker.process.pid).children()
+    zygote.kill()
+    wait_until_dead([zygote.pid])
+
+
 def wait_until_dead(pids: list[int]) -> None:
     wait_until(lambda: not any(map(is_alive, pids)), "all processes to be dead")
 
@@ -273,6 +280,31 @@ def test_a_worker_without_room_takes_nothing_until_there_is(platform, redis, sta
         hog.unlink(missing_ok=True)
         shutil.rmtree(cache, ignore_errors=True)
         shutil.rmtree(cache.with_name(f"{cache.name}-spool"), ignore_errors=True)
+
+
+def test_a_worker_that_can_open_no_sandbox_takes_nothing_until_it_can(
+    platform, redis, start_worker, tmp_path
+):
+    """Else it would fail every fold of the queue, faster than the others run them."""
+    preloaded = tmp_path / "modules" / "preloaded.py"
+    preloaded.parent.mkdir()
+    preloaded.touch()
+    path = os.pathsep.join([str(preloaded.parent), os.environ.get("PYTHONPATH", "")])
+    worker = start_worker(DATARUN_PRELOAD="preloaded", PYTHONPATH=path)
+    raw_data = post_data_set(platform)
+    post_split(platform, raw_data)
+    wait_for_split(platform)
+    preloaded.unlink()
+    kill_zygote(worker)
+
+    post_fold(platform, raw_data, number=10)
+    wait_for_words(worker, "nothing is taken: no sandbox can be opened")
+    post_fold(platform, raw_data, number=11)
+    preloaded.touch()
+
+    assert wait_for_end(platform, 11)["state"] == "TESTED", worker.output
+    assert [attempt["outcome"] for attempt in list_attempts(platform, 11)] == ["tested"]
+    assert [attempt["outcome"] for attempt in list_attempts(platform, 10)][:1] == ["error"]
 
 
 def test_the_api_knows_its_workers(add_caller, start_worker, own_api):
