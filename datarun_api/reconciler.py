@@ -19,7 +19,7 @@ is refused, within a second.
 
 **Outages.** A lease also runs out when its worker could not reach us. So nothing is taken away
 because of an outage of ours: when the reconciler starts, when PostgreSQL was away in the round
-before, and when no worker at all was heard for half a lease (each calls three times in one) and
+before, and when no worker at all was heard for half a lease (each calls four times in one) and
 one is heard again, every lease gets one full lease more.
 
 **Several reconcilers.** One of them holds an advisory lock of its session and works; the others
