@@ -1,7 +1,7 @@
 """Everything breaks at random: ``python -m tests.faults.chaos --seed 1 --folds 500 --faults 100``.
 
 A whole stack runs folds while processes are killed, frozen and stopped and servers restarted or
-emptied. A seed says which faults, when, and which folds; what they meet is the machine's to say.
+emptied. A seed draws the faults, their times and the folds; what they meet is the machine's to say.
 At the end:
 
 lost
@@ -34,6 +34,7 @@ from typing import Any
 
 import click
 import psutil
+import psycopg
 import requests
 
 from datarun_client.states import State
@@ -85,6 +86,10 @@ CREATE TRIGGER note_result AFTER UPDATE ON submission_fold FOR EACH ROW
     EXECUTE FUNCTION note_result();
 """
 
+LAST_ATTEMPTS = """
+SELECT 1 FROM submission_fold WHERE state NOT IN ('TESTED', 'ERROR') AND n_losses = 2
+"""
+
 RESULT = ("state", "failure_kind", "log_messages", "full_train_predictions", "test_predictions")
 
 
@@ -134,24 +139,44 @@ class Chaos:
         self._rng = rng
         self._frozen: list[tuple[float, list[psutil.Process]]] = []
         self._servers = ["postgresql", "valkey", "web", "reconciler"]
-        self.faults: list[Callable[[], str | None]] = [
+        self._costly: list[Callable[[], str | None]] = [
             *[self._kill_worker, self._kill_whole_worker, self._freeze_worker] * 2,
-            *[self._stop_worker, self._kill_zygote, self._freeze_sandbox] * 2,
+            *[self._kill_zygote] * 2,
             *[self._kill_sandbox] * 3,
+        ]
+        """These cost a fold an attempt."""
+        self._faults: list[Callable[[], str | None]] = [
+            *self._costly,
+            *[self._stop_worker, self._freeze_sandbox] * 2,
             *[self._kill_server, self._freeze_server] * 4,
             *[self._stop_server, self._kill_web_process, self._freeze_web_process] * 2,
             *[self._empty_valkey] * 2,
         ]
 
     def inject(self) -> str:
-        """Break something that is there, and say what."""
+        """Break something that is there, and say what.
+
+        A fold's third attempt is spared: if it were lost, too, the fold would end in `ERROR`, and
+        rightly so.
+        """
         while True:
             self.thaw(time.monotonic())
-            with contextlib.suppress(psutil.NoSuchProcess):
-                told = self._rng.choice(self.faults)()
-                if told is not None:
-                    return told
+            fault = self._rng.choice(self._faults)
+            if fault not in self._costly or not self._may_be_anyones_last_attempt():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    told = fault()
+                    if told is not None:
+                        return told
             time.sleep(0.02)
+
+    def _may_be_anyones_last_attempt(self) -> bool:
+        postgres = self._stack.find_program("postgresql")
+        if postgres is None or any(postgres in processes for _, processes in self._frozen):
+            return True
+        try:
+            return bool(self._stack.query(LAST_ATTEMPTS))
+        except psycopg.Error:
+            return True
 
     def thaw(self, moment: float) -> None:
         """Let those go on whose time has come."""
