@@ -6,6 +6,9 @@ The leaf of the three packages: it imports neither of the others.
 __version__ = "0.1.0"
 
 PROTOCOL = 1
-"""What workers and the API say to each other; another number means that they can't."""
+"""The number of what workers and the API say to each other. It goes up with every change that the
+other side, a release older, wouldn't understand; sides with different numbers don't work together,
+and say which one to upgrade."""
 
 PROTOCOL_HEADER = "Datarun-Protocol"
+"""The header that names it, in the worker's requests and in the API's answers to them."""

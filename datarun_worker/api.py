@@ -30,6 +30,7 @@ from datarun_worker.errors import (
     ApiRefusalError,
     AttemptLostError,
     CacheError,
+    ProtocolError,
 )
 
 FIRST_PAUSE = 0.1
@@ -365,10 +366,10 @@ def _check_status(response: requests.Response) -> None:
         )
     if status == _CONFLICT:
         raise AttemptLostError(_explain(response))
-    # What another release refuses may be welcome after an upgrade.
-    is_same_release = response.headers.get(PROTOCOL_HEADER, str(PROTOCOL)) == str(PROTOCOL)
-    if status in _NEVER and is_same_release:
-        raise ApiRefusalError(_explain(response))
+    if status in _NEVER:
+        # What another release refuses may be welcome after an upgrade.
+        is_same_release = response.headers.get(PROTOCOL_HEADER, str(PROTOCOL)) == str(PROTOCOL)
+        raise (ApiRefusalError if is_same_release else ProtocolError)(_explain(response))
     if not response.ok or response.is_redirect:
         raise ApiError(_explain(response))
 

@@ -2,8 +2,9 @@
 
 A thread of its own renews the lease, so that neither a large file nor a slow report holds it up,
 from the claim until the result is delivered. Two things end an attempt early. The API says that it
-is lost: cancelled, or given to another worker. Or the worker stops and gives it back. Either way
-its sandbox is killed at once, and whoever works on it hears of it by `check`.
+is lost: cancelled, or given to another worker. Or the worker gives it back, because it stops or
+because the API was upgraded and would refuse its result. Either way its sandbox is killed at once,
+and whoever works on it hears of it by `check`.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from datarun_worker.errors import (
     ApiError,
     AttemptLostError,
     AttemptReleasedError,
+    ProtocolError,
     WorkerError,
 )
 from datarun_worker.sandbox import Sandbox
@@ -96,7 +98,7 @@ class Attempt:
         self._drop(error)
 
     def give_back(self, reason: str) -> None:
-        """Drop it because the worker stops; any thread may call it."""
+        """Drop it because the worker can't finish it; any thread may call it."""
         self._drop(AttemptReleasedError(reason))
 
     def _drop(self, reason: WorkerError) -> None:
@@ -118,5 +120,7 @@ class Attempt:
                 self._api.renew_lease(self.claim, timeout)
             except AttemptLostError as error:
                 self.lose(error)
+            except ProtocolError as error:
+                self.give_back(str(error))
             except ApiError as error:
                 logger.warning("the lease of %s can't be renewed: %s", self.claim.path, error)

@@ -8,6 +8,7 @@
         ├── ApiError            the API can't be reached, or refuses what we ask
         │   ├── ApiAwayError        it gives no answer, or says that it can't now
         │   ├── ApiRefusalError     it refuses what we send, and always will
+        │   ├── ProtocolError       it is of another release, and refuses until the upgrade
         │   └── AttemptLostError    another attempt is the newest one, or the fold is final
         ├── AttemptReleasedError    the worker stops, and gives the attempt back
         ├── CacheError          a file can't be had as it was promised
@@ -68,6 +69,10 @@ class ApiAwayError(ApiError):
 
 class ApiRefusalError(ApiError):
     """The API refuses what the worker sends, and always will."""
+
+
+class ProtocolError(ApiError):
+    """The API speaks another protocol: until one side is upgraded it refuses all that is sent."""
 
 
 class AttemptLostError(ApiError):

@@ -45,7 +45,7 @@ class Heartbeat:
         self._isolation = isolation
         self._cache = cache
         self._interval = DEFAULT_LEASE / BEATS_PER_LEASE
-        self._trouble: str | None = None
+        self._trouble: type[ApiError] | None = None
         self._is_heard = threading.Event()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -62,6 +62,10 @@ class Heartbeat:
         """Wait until the API has answered the newest heartbeat; False if it doesn't."""
         return self._is_heard.wait(seconds)
 
+    def doubt(self) -> None:
+        """Hold what was heard for out of date: whoever waits, waits for the next heartbeat."""
+        self._is_heard.clear()
+
     def _run(self) -> None:
         pause = 0.0
         while not self._is_over.wait(pause):
@@ -74,9 +78,10 @@ class Heartbeat:
             lease = self._api.send_heartbeat(self._describe(), timeout=self._interval)
         except ApiError as error:
             self._is_heard.clear()
-            if self._trouble is None:
+            # Said once for each kind: after an upgrade, one that is away comes back as another.
+            if self._trouble is not type(error):
                 logger.warning("nothing is taken while the API doesn't hear this worker: %s", error)
-            self._trouble = str(error)
+            self._trouble = type(error)
             return False
         if self._trouble is not None:
             logger.warning("the API hears this worker again")

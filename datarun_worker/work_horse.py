@@ -34,6 +34,7 @@ from datarun_worker.errors import (
     AttemptReleasedError,
     PartError,
     ProgramError,
+    ProtocolError,
     WorkerError,
 )
 from datarun_worker.heartbeat import Heartbeat
@@ -233,7 +234,8 @@ class WorkHorse:
         ApiError
             If the API can't be reached or refuses.
         """
-        claim = self._api.claim_fold(owner, databoard_sf_id, queue or _find_queue())
+        with self._claiming():
+            claim = self._api.claim_fold(owner, databoard_sf_id, queue or _find_queue())
         if claim is None:
             logger.info("fold %d of account %d: nothing to do", databoard_sf_id, owner)
             return
@@ -244,7 +246,8 @@ class WorkHorse:
 
     def run_split(self, raw_data: int, attempt: int) -> None:
         """Split a data set, from its claim to its result; errors as of `run_fold`."""
-        claim = self._api.claim_split(raw_data, attempt)
+        with self._claiming():
+            claim = self._api.claim_split(raw_data, attempt)
         if claim is None:
             logger.info("split %d of data set %d: nothing to do", attempt, raw_data)
             return
@@ -252,6 +255,15 @@ class WorkHorse:
             result = self._try_split(claim, running)
             self._delivery.deliver(claim.path, result.to_wire())
             logger.info("%s: %s", claim.path, result.error or "done")
+
+    @contextlib.contextmanager
+    def _claiming(self) -> Iterator[None]:
+        """Take no further job if the API was upgraded since it heard this worker."""
+        try:
+            yield
+        except ProtocolError:
+            self._heartbeat.doubt()
+            raise
 
     @contextlib.contextmanager
     def _attempting(self, claim: Claim) -> Iterator[Attempt]:
@@ -272,6 +284,8 @@ class WorkHorse:
                     self._attempt = None
 
     def _release(self, claim: Claim, reason: str) -> None:
+        # Before anything is taken again: what made us give this back may hold for the next, too.
+        self._heartbeat.doubt()
         try:
             self._api.release(claim, reason)
         except ApiError as error:

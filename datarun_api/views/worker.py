@@ -82,15 +82,23 @@ CHUNK = 1 << 20
 BYTES_TYPE = "application/octet-stream"
 
 
+RELEASES = frozenset({"worker.FoldRelease", "worker.SplitRelease"})
+"""The endpoints that take back what a worker can't finish."""
+
+
 @blueprint.before_request
 def check_protocol() -> None:
     """Refuse a worker of a release that speaks another protocol.
+
+    But for one call: what such a worker runs it may give back, uncharged.
 
     Raises
     ------
     BadInputError
         With the side that must be upgraded.
     """
+    if request.endpoint in RELEASES:
+        return
     text = request.headers.get(PROTOCOL_HEADER, "")
     if not text.isdecimal() or int(text) < PROTOCOL:
         raise BadInputError(
@@ -100,6 +108,13 @@ def check_protocol() -> None:
         raise BadInputError(
             f"This worker speaks protocol {text} and the API {PROTOCOL}: upgrade the API."
         )
+
+
+@blueprint.after_request
+def name_protocol(response: Response) -> Response:
+    """Name our protocol, so that a worker can tell a refusal until the upgrade from one for good."""
+    response.headers[PROTOCOL_HEADER] = str(PROTOCOL)
+    return response
 
 
 def check_digest() -> None:

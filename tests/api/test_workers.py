@@ -156,6 +156,19 @@ def test_a_worker_of_another_release_is_told_which_side_to_upgrade(worker, proto
     assert response.status_code == 400
     assert f"upgrade the {side}" in response.json["error"]
     assert str(PROTOCOL) in response.json["error"]
+    assert response.headers[PROTOCOL_HEADER] == str(PROTOCOL)
+
+
+@pytest.mark.parametrize("protocol", ["0", "99"])
+def test_a_worker_of_another_release_may_give_back_what_it_runs(platform, worker, protocol):
+    platform.post("submissionfold/", make_fold(prepare(platform, worker)))
+    claim_fold(worker, platform)
+
+    path = f"worker/folds/{platform.id}/10/1/release/"
+    response = worker.post(path, {"reason": "x"}, headers={PROTOCOL_HEADER: protocol})
+
+    assert response.status_code == 200
+    assert platform.get("submissionfold/10/").json["state"] == "TODO"
 
 
 @pytest.mark.parametrize("digest", [None, "", "sha-256=:AAAA:"])

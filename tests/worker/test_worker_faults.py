@@ -26,8 +26,10 @@ from posts import (
 )
 from redis import Redis
 
+from datarun_api import views
 from datarun_api.extensions import db, get_storage
 from datarun_api.models import RawData
+from datarun_client import PROTOCOL
 from datarun_client.states import Role, SplitState
 from tests.conftest import wait_until
 
@@ -342,6 +344,30 @@ def test_a_data_job_that_fails_by_our_fault_is_tried_again(platform, app, contex
         return (data_set.split_state, data_set.split_attempt) == (SplitState.TODO, 2)
 
     wait_until(is_to_be_tried_again, "the next attempt at the split")
+
+
+@pytest.mark.parametrize(("change", "side"), [(1, "worker"), (-1, "API")])
+def test_a_worker_of_another_release_says_what_to_upgrade_and_waits(
+    app, platform, start_worker, own_api, monkeypatch, change, side
+):
+    monkeypatch.setitem(app.config, "LEASE", 3.0)  # a heartbeat each second
+    worker = start_worker(DATARUN_URL=own_api.url)
+    post_slow_fold(platform, 600)
+    wait_until_begun(platform)
+
+    with monkeypatch.context() as upgrade:
+        upgrade.setattr(views.worker, "PROTOCOL", PROTOCOL + change)
+
+        wait_for_words(worker, "is given back")
+        wait_for_words(worker, "nothing is taken")
+        assert f"the API {PROTOCOL + change}: upgrade the {side}." in worker.output
+        (attempt,) = list_attempts(platform)
+        assert attempt["outcome"] == "released"
+
+    # The right side is upgraded: the worker goes on by itself, and nothing was charged.
+    wait_until_begun(platform)
+    assert [attempt["outcome"] for attempt in list_attempts(platform)] == ["released", None]
+    assert worker.output.count("nothing is taken") == 1
 
 
 def test_an_idle_worker_waits_quietly(redis, start_worker):
