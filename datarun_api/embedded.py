@@ -110,9 +110,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """The address with the password, as SQLAlchemy wants it."""
-        return f"postgresql+psycopg://{ACCOUNT}:{quote(self._password)}@/{DATABASE}?" + urlencode(
-            {"host": self._sockets}
-        )
+        return make_database_url(self._password, str(self._sockets))
 
     def init(self) -> None:
         """Make the empty cluster, if there is none yet.
@@ -291,6 +289,36 @@ class EmbeddedValkey:
         port = find_free_port(last)
         write_private(path, str(port))
         return port
+
+
+def find_running_postgres(home: Path) -> str | None:
+    """Find the database of a `datarun up` that runs in a home.
+
+    Parameters
+    ----------
+    home : Path
+        Its folder, which somebody else holds.
+
+    Returns
+    -------
+    str or None
+        The address, as SQLAlchemy wants it; None if the server isn't ready.
+    """
+    try:
+        # The server's own note: its fifth line says where the socket is, the last one how it does.
+        note = (home / "postgresql" / "data" / "postmaster.pid").read_text().splitlines()
+        password = (home / "secrets" / "postgresql").read_text()
+    except FileNotFoundError:
+        return None
+    if len(note) < 8 or note[-1].strip() != "ready":
+        return None
+    return make_database_url(password, note[4])
+
+
+def make_database_url(password: str, sockets: str) -> str:
+    """Make the address of our database, as SQLAlchemy wants it."""
+    host = urlencode({"host": sockets})
+    return f"postgresql+psycopg://{ACCOUNT}:{quote(password)}@/{DATABASE}?{host}"
 
 
 def find_program(package: str, pattern: str) -> Path:

@@ -3,10 +3,8 @@
 import logging
 import time
 
-from sqlalchemy import select
-
 from datarun_api.extensions import db, get_storage
-from datarun_api.models import RawData, Submission
+from datarun_api.manifests import list_used, may_delete_files
 
 MIN_AGE = 3600.0
 """Seconds for which a file is left alone: an upload stores its files before its rows."""
@@ -16,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 def collect_files(min_age: float = MIN_AGE) -> int:
     """Delete the files that no data set and no submission refers to.
+
+    Does nothing while somebody needs them all (`manifests.hold_files`).
 
     Parameters
     ----------
@@ -31,13 +31,14 @@ def collect_files(min_age: float = MIN_AGE) -> int:
     candidates = get_storage().list_older(time.time() - min_age)
     if not candidates:
         return 0
-    used: set[str] = set()
-    for column in (RawData.files, RawData.parts, Submission.files):
-        for manifest in db.session.scalars(select(column).execution_options(yield_per=1000)):
-            used.update(file["sha256"] for file in manifest)
+    connection = db.session.connection()
+    if not may_delete_files(connection):
+        return 0
+    used = {file["sha256"] for file in list_used(connection)}
     unused = [path for path in candidates if path.name not in used]
     for path in unused:
         path.unlink(missing_ok=True)
+    db.session.commit()
     if unused:
         logger.info("deleted %d files that nothing refers to", len(unused))
     return len(unused)

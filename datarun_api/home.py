@@ -27,6 +27,10 @@ class HomeError(DatarunError):
     """The folder can't be the home of `datarun up`; the message says why and what to do."""
 
 
+class HomeInUseError(HomeError):
+    """Another process holds the home."""
+
+
 class Home:
     """The folder, open to this process alone until `close`.
 
@@ -38,7 +42,9 @@ class Home:
     Raises
     ------
     HomeError
-        If it is another account's or in use.
+        If it is another account's.
+    HomeInUseError
+        If another process holds it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -134,7 +140,7 @@ class Home:
         except BlockingIOError:
             pid = os.read(lock, 32).decode(errors="replace").strip()
             os.close(lock)
-            raise HomeError(
+            raise HomeInUseError(
                 f"Another `datarun up` (process {pid}) runs in {self.path}; "
                 "stop it, or name another folder with --home."
             ) from None

@@ -62,11 +62,13 @@ class Storage:
             raise FileNotFoundError(f"storage has no file {sha256}")
         return path
 
+    def list_all(self) -> list[Path]:
+        """List the files that are kept; each is named by its hash."""
+        return list(self.root.glob("[0-9a-f][0-9a-f]/*"))
+
     def list_older(self, moment: float) -> list[Path]:
         """List the files that were kept before a moment, in seconds since the epoch."""
-        return [
-            path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if path.stat().st_mtime < moment
-        ]
+        return [path for path in self.list_all() if path.stat().st_mtime < moment]
 
     def stage(self, chunks: Iterable[bytes]) -> "StagedFile":
         """Write bytes to a temporary file, hashed on the way and synced.

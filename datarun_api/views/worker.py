@@ -112,7 +112,7 @@ def check_protocol() -> None:
 
 @blueprint.after_request
 def name_protocol(response: Response) -> Response:
-    """Name our protocol, so that a worker can tell a refusal until the upgrade from one for good."""
+    """Name our protocol: a worker tells by it a refusal until the upgrade from one for good."""
     response.headers[PROTOCOL_HEADER] = str(PROTOCOL)
     return response
 
