@@ -4,20 +4,17 @@ import dataclasses
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import flask_migrate
 import psycopg
 import pytest
-from psycopg import sql
 from sqlalchemy import delete
 
 from datarun_api import backup as backup_module
-from datarun_api import create_app
 from datarun_api.backup import write_backup
 from datarun_api.backup_folder import Backup, BackupError, Contents
-from datarun_api.config import parse_database_url
 from datarun_api.extensions import db
 from datarun_api.garbage import collect_files
 from datarun_api.models import RawData, Submission, SubmissionFold, User
@@ -27,6 +24,7 @@ from datarun_api.site import Site, SiteError, find_home, open_site
 from datarun_api.storage import Storage, hash_manifest, save_files
 from datarun_client.codec import encode_bytes
 from datarun_client.states import Priority, Reader, Role, SplitState, State
+from tests.api.conftest import strip_driver
 from tests.conftest import numbers
 
 DATA = b"x,y\n1,0\n2,1\n"
@@ -35,45 +33,20 @@ CONTENTS = Contents(1, 1, 1, 2, 2, len(DATA) + len(SOURCE))
 
 
 @pytest.fixture
-def make_site(servers, tmp_path) -> Iterator[Callable[[], Site]]:
-    """Make sites without tables and files, in databases of their own."""
-    url = servers.database_url.replace("+psycopg", "")
-    names = []
+def make_site(make_database, tmp_path) -> Callable[[], Site]:
+    """Make sites without tables and files."""
 
     def make() -> Site:
-        names.append(f"site_{next(numbers)}")
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(names[-1])))
-        own = parse_database_url(servers.database_url.replace("/datarun?", f"/{names[-1]}?"))
-        return Site(own, Storage(tmp_path / names[-1]))
+        return Site(make_database(), Storage(tmp_path / f"storage-{next(numbers)}"))
 
-    with psycopg.connect(url, autocommit=True) as connection:
-        yield make
-        for name in names:
-            query = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            connection.execute(query)
-
-
-@pytest.fixture
-def make_app(servers):
-    """Make the application of a site."""
-    apps = []
-
-    def make(site: Site):
-        config = {"DATABASE_URL": site.database_url, "REDIS_URL": servers.redis_url}
-        apps.append(create_app({**config, "STORAGE": str(site.storage.root)}))
-        return apps[-1]
-
-    yield make
-    for app in apps:
-        with app.app_context():
-            db.engine.dispose()
+    return make
 
 
 @pytest.fixture
 def app(make_site, make_app):
     """The application of a site with a data set, and with a finished and a waiting fold."""
     site = make_site()
-    app = make_app(site)
+    app = make_app(site.database_url, str(site.storage.root))
     with app.app_context():
         flask_migrate.upgrade()
         data, source = (
@@ -125,7 +98,7 @@ def backup(site, tmp_path) -> Backup:
 
 def read_rows(site: Site) -> dict[str, list[str]]:
     """Read all rows of all tables, as text."""
-    with psycopg.connect(site.database_url.replace("+psycopg", "")) as connection:
+    with psycopg.connect(strip_driver(site.database_url)) as connection:
         tables = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         ).fetchall()
@@ -158,7 +131,7 @@ def test_what_is_restored_can_be_used(backup, make_site, make_app):
     other = make_site()
     restore_backup(backup, other)
 
-    with make_app(other).app_context():
+    with make_app(other.database_url).app_context():
         flask_migrate.upgrade()
         db.session.add(User(name="b", role=Role.ADMIN))
         db.session.commit()
