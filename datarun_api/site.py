@@ -81,6 +81,10 @@ def open_site(path: Path | None, environ: Mapping[str, str]) -> Iterator[Site]:
     if config["DATABASE_URL"]:
         yield Site(config["DATABASE_URL"], Storage(path / "storage"))
         return
+    if not (path / "postgresql" / "data").exists():
+        raise SiteError(
+            f"{path} has no database of its own; set DATABASE_URL as for its `datarun up`."
+        )
     with contextlib.ExitStack() as stack:
         try:
             site = stack.enter_context(_hold_site(path, environ))

@@ -85,6 +85,35 @@ def stack(make_home) -> Iterator[Stack]:
     assert stack.stop() == 0
 
 
+@pytest.fixture
+def run_stack() -> Iterator[Callable[..., Stack]]:
+    """Start stacks of a test's own, with one worker; none stays, whatever the test does."""
+    stacks = []
+
+    def run(home: Path, **environ: str) -> Stack:
+        stacks.append(Stack(home, workers=1, environ=environ))
+        stacks[-1].start()
+        return stacks[-1]
+
+    yield run
+    for stack in stacks:
+        if stack.process.poll() is None:
+            stack.stop()
+
+
+def run_datarun(*words: object, **environ: str) -> str:
+    """Run a command of `datarun`, and give what it said."""
+    result = subprocess.run(
+        [Path(sys.executable).with_name("datarun"), *map(str, words)],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 @dataclass(frozen=True)
 class Site:
     """A platform that uses datarun through `post_api`, with numbers of its own."""

@@ -1,14 +1,10 @@
 """A whole datarun that is backed up while it works, and goes on elsewhere."""
 
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
-import pytest
 
-from tests.acceptance.conftest import ADMIN, Site, Stack, call
+from tests.acceptance.conftest import ADMIN, Site, call, run_datarun
 from tests.conftest import wait_until
 
 SETTINGS = {"DATARUN_LEASE": "3", "DATARUN_RECONCILE": "0.5", "DATARUN_GRACE": "1"}
@@ -35,14 +31,6 @@ class Classifier(LogisticRegression):
 """
 
 
-def run_datarun(*words: object) -> str:
-    """Run a command of `datarun`, and give what it said."""
-    command = [Path(sys.executable).with_name("datarun"), *map(str, words)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=90)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 def get_fold(site: Site, number: int) -> dict:
     return call(site, "GET", f"submissionfold/{number}/").json()
 
@@ -52,29 +40,13 @@ def list_outcomes(site: Site, number: int) -> list[str | None]:
     return [attempt["outcome"] for attempt in attempts]
 
 
-@pytest.fixture
-def run_stack(make_home):
-    """Start stacks with one worker; whatever the test does, none stays."""
-    stacks = []
-
-    def run(home: Path) -> Stack:
-        stacks.append(Stack(home, workers=1, environ=SETTINGS))
-        stacks[-1].start()
-        return stacks[-1]
-
-    yield run
-    for stack in stacks:
-        if stack.process.poll() is None:
-            stack.stop()
-
-
 def test_a_backup_of_a_running_stack_goes_on_in_an_empty_home(run_stack, make_home, tmp_path):
     base = make_home()
     rows = np.random.default_rng(0).normal(size=(60, 2))
     table = "a,b,target\n" + "".join(f"{a},{b},{int(a > b)}\n" for a, b in rows)
 
     # Given a stack with a finished, a running and a queued fold,
-    first = run_stack(base / "first")
+    first = run_stack(base / "first", **SETTINGS)
     site = Site(first.url, ADMIN, tmp_path)
     raw_data = site.post_data("classifier", site.write("data.csv", table))
     site.split(raw_data)
@@ -96,7 +68,7 @@ def test_a_backup_of_a_running_stack_goes_on_in_an_empty_home(run_stack, make_ho
     # and restored into an empty home,
     restored = run_datarun("restore", tmp_path / "backup", "--home", base / "second")
     assert restored.replace("restored", "backed up").replace("from", "to") == said
-    second = run_stack(base / "second")
+    second = run_stack(base / "second", **SETTINGS)
     site = Site(second.url, ADMIN, tmp_path)
 
     # then the old result is there, byte for byte, and the others end.

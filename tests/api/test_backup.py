@@ -301,6 +301,15 @@ def test_a_folder_that_is_no_home_is_not_made_one(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_home_on_the_operator_s_own_database_needs_its_address(tmp_path):
+    (tmp_path / "storage").mkdir()
+
+    with pytest.raises(SiteError, match="set DATABASE_URL"), open_site(tmp_path, {}):
+        pass
+
+    assert [path.name for path in tmp_path.iterdir()] == ["storage"]
+
+
 @pytest.mark.parametrize(
     ("named", "environ", "home"),
     [
