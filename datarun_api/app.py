@@ -7,20 +7,30 @@ from typing import Any
 import orjson
 from flask import Flask, Response
 from flask.json.provider import JSONProvider
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from datarun_api import commands, views
 from datarun_api.auth import init_auth
 from datarun_api.config import load_config, require_settings
 from datarun_api.errors import register_error_handlers
 from datarun_api.extensions import db, migrate
+from datarun_api.logins import init_logins
 from datarun_api.openapi import DatarunApi
 from datarun_api.queues import Queues
+from datarun_api.rate_limits import init_rate_limits
 from datarun_api.security_headers import register_security_headers
 from datarun_api.storage import Storage
 from datarun_client import __version__
 
-POOL = {"pool_size": 10, "max_overflow": 10, "pool_timeout": 10, "pool_pre_ping": True}
-"""Each thread of a gunicorn worker holds at most one connection."""
+POOL = {
+    "pool_size": 10,
+    "max_overflow": 10,
+    "pool_timeout": 10,
+    "pool_pre_ping": True,
+    "hide_parameters": True,
+}
+"""Each thread of a gunicorn worker holds at most one connection. What goes into the database may be
+secret, so no error and no log shows it."""
 
 JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
 """Errors in a list of fields go by index, which is a number."""
@@ -71,6 +81,10 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         SQLALCHEMY_DATABASE_URI=app.config["DATABASE_URL"],
         SQLALCHEMY_ENGINE_OPTIONS=POOL,
     )
+    if proxies := app.config["PROXIES"]:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies
+        )
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False
 
@@ -79,6 +93,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.extensions["datarun_storage"] = Storage(Path(app.config["STORAGE"]))
     app.extensions["datarun_queues"] = Queues(app.config["REDIS_URL"], app.config["DATA_QUEUE"])
     init_auth(app)
+    init_logins(app)
+    init_rate_limits(app)
     register_error_handlers(app)
     register_security_headers(app)
     views.register(app, DatarunApi(app))

@@ -1,118 +1,39 @@
-"""Who asks, and what that account may do.
+"""Who asks: HTTP Basic from people and platforms, a Bearer token from programs.
 
-People and platforms send HTTP Basic, compute machines a Bearer token. A password is kept as an
-Argon2 hash, which takes tens of milliseconds to verify, on purpose; so a verified password is
-remembered in memory for a short while, under a keyed hash that dies with the process. A changed
-password or role is therefore believed within ``DATARUN_PASSWORD_CACHE`` seconds.
+A verified password or token is believed for ``DATARUN_PASSWORD_CACHE`` seconds (`credentials`); so
+long does it take until a changed password or role, or a revoked token, is known to every process.
+An expired token isn't believed for a moment. Failed logins are slowed (`logins`); what is
+remembered isn't, so that nobody is shut out by another's guesses while at work.
 """
 
-import functools
-import hashlib
-import hmac
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, TypeVar, cast
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-from cachetools import TTLCache
 from flask import Flask, Response, current_app, g
 from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
-from sqlalchemy import select
+from sqlalchemy import Float, func, or_, select, update
 
+from datarun_api.accounts import Account, make_account
+from datarun_api.credentials import CredentialsCache, hash_token, is_password
 from datarun_api.errors import make_error_response
 from datarun_api.extensions import db
-from datarun_api.models import Token, User
+from datarun_api.logins import get_failed_logins
+from datarun_api.models import USE_NOTED_EVERY, Token, User
 from datarun_client.states import Role
 
 REALM = "datarun"
-MAX_REMEMBERED = 10_000
 
 View = TypeVar("View", bound=Callable[..., Any])
-
-_hasher = PasswordHasher()
 
 basic_auth = HTTPBasicAuth(realm=REALM)
 token_auth = HTTPTokenAuth(scheme="Bearer", realm=REALM)
 _any_auth = MultiAuth(basic_auth, token_auth)
 
 
-@dataclass(frozen=True)
-class Account:
-    """Who asks.
-
-    Attributes
-    ----------
-    id : int
-    name : str
-    role : Role
-    namespace : int
-        The account whose data sets, submissions and folds it sees.
-    runs_data_jobs : bool
-        Whether it is a compute machine that may see held-out labels.
-    """
-
-    id: int
-    name: str
-    role: Role
-    namespace: int
-    runs_data_jobs: bool = False
-
-
-class PasswordCache:
-    """Accounts by name and password, for a short while, in memory.
-
-    Parameters
-    ----------
-    seconds : float
-        How long a verified password is believed.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._accounts: TTLCache[bytes, Account] = TTLCache(MAX_REMEMBERED, seconds)
-        self._key = secrets.token_bytes(32)
-        self._lock = Lock()
-
-    def get(self, name: str, password: str) -> Account | None:
-        """Find the account that this name and password belonged to a moment ago."""
-        with self._lock:
-            return self._accounts.get(self._digest(name, password))
-
-    def put(self, name: str, password: str, account: Account) -> None:
-        """Remember that this name and password belong to the account."""
-        with self._lock:
-            self._accounts[self._digest(name, password)] = account
-
-    def _digest(self, name: str, password: str) -> bytes:
-        message = f"{len(name)}:{name}:{password}".encode(errors="surrogatepass")
-        return hmac.digest(self._key, message, hashlib.sha256)
-
-
 def init_auth(app: Flask) -> None:
-    """Give the application its memory of verified passwords."""
-    app.extensions["datarun_passwords"] = PasswordCache(app.config["PASSWORD_CACHE"])
-
-
-def hash_password(password: str) -> str:
-    """Hash a password for the database."""
-    return _hasher.hash(password)
-
-
-def create_token(user: User, name: str, runs_data_jobs: bool = True) -> str:
-    """Make a Bearer token for an account.
-
-    Returns
-    -------
-    str
-        The token; the database keeps only its hash.
-    """
-    token = f"datarun_{secrets.token_urlsafe(32)}"
-    db.session.add(
-        Token(user=user, name=name, sha256=_hash_token(token), runs_data_jobs=runs_data_jobs)
-    )
-    return token
+    """Give the application its memory of verified passwords and tokens."""
+    app.extensions["datarun_credentials"] = CredentialsCache(app.config["PASSWORD_CACHE"])
 
 
 def get_account() -> Account:
@@ -135,26 +56,82 @@ def allow(*roles: Role) -> Callable[[View], View]:
 
 @basic_auth.verify_password
 def verify_password(name: str, password: str) -> Account | None:
-    """Find the account of HTTP Basic credentials."""
+    """Find the account of HTTP Basic credentials.
+
+    Raises
+    ------
+    TooManyRequestsError
+        If too many logins failed lately.
+    """
     if not name or "\x00" in name:
         return None
-    passwords: PasswordCache = current_app.extensions["datarun_passwords"]
-    account = passwords.get(name, password)
+    credentials = _get_credentials()
+    account = credentials.get(name, password)
     if account:
         return account
+    failed_logins = get_failed_logins()
+    failed_logins.check(name)
     user = db.session.scalar(select(User).where(User.name == name))
-    if not _is_password(user.password_hash if user else None, password) or user is None:
+    if not is_password(user.password_hash if user else None, password) or user is None:
+        failed_logins.note(name)
         return None
-    account = _make_account(user)
-    passwords.put(name, password, account)
+    account = make_account(user)
+    if account:
+        credentials.put(account, name, password)
     return account
 
 
 @token_auth.verify_token
 def verify_token(token: str) -> Account | None:
-    """Find the account of a Bearer token."""
-    found = db.session.scalar(select(Token).where(Token.sha256 == _hash_token(token)))
-    return _make_account(found.user, found.runs_data_jobs) if found else None
+    """Find the account of a Bearer token, and note that the token was used."""
+    credentials = _get_credentials()
+    account = credentials.get(token)
+    if account:
+        return account
+    found = find_token(token)
+    if found is None:
+        return None
+    account = make_account(found.token.user, found.token)
+    if account:
+        note_use(found.token)
+        credentials.put(account, token, lifetime=found.lifetime)
+    return account
+
+
+@dataclass(frozen=True)
+class FoundToken:
+    """A token that is good.
+
+    Attributes
+    ----------
+    token : Token
+    lifetime : float or None
+        Seconds until it expires, by the database's clock; None if it never does.
+    """
+
+    token: Token
+    lifetime: float | None
+
+
+def find_token(text: str) -> FoundToken | None:
+    """Find a token that hasn't expired."""
+    lifetime = func.extract("epoch", Token.expires_at - func.now()).cast(Float)
+    query = select(Token, lifetime).where(
+        Token.sha256 == hash_token(text),
+        or_(Token.expires_at.is_(None), Token.expires_at > func.now()),
+    )
+    row = db.session.execute(query).one_or_none()
+    return FoundToken(*row) if row else None
+
+
+def note_use(token: Token) -> None:
+    """Note when a token was used, about once a minute however often it is."""
+    noted = update(Token).where(
+        Token.id == token.id,
+        or_(Token.last_used_at.is_(None), Token.last_used_at < func.now() - USE_NOTED_EVERY),
+    )
+    db.session.execute(noted.values(last_used_at=func.now()))
+    db.session.commit()
 
 
 @basic_auth.get_user_roles
@@ -176,31 +153,6 @@ basic_auth.error_handler(refuse)
 token_auth.error_handler(refuse)
 
 
-@functools.cache
-def _get_nobody_hash() -> str:
-    """Give what is verified when there is no such account.
-
-    It takes the same time, so that the time of the answer doesn't tell which names exist.
-    """
-    return _hasher.hash(secrets.token_hex())
-
-
-def _is_password(password_hash: str | None, password: str) -> bool:
-    try:
-        return _hasher.verify(password_hash or _get_nobody_hash(), password) and bool(password_hash)
-    except (VerificationError, InvalidHashError):
-        return False
-
-
-def _make_account(user: User, runs_data_jobs: bool = False) -> Account:
-    return Account(
-        id=user.id,
-        name=user.name,
-        role=user.role,
-        namespace=user.views_id if user.role is Role.VIEWER and user.views_id else user.id,
-        runs_data_jobs=runs_data_jobs,
-    )
-
-
-def _hash_token(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def _get_credentials() -> CredentialsCache:
+    credentials: CredentialsCache = current_app.extensions["datarun_credentials"]
+    return credentials

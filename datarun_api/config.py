@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import limits
+
 from datarun_client.errors import SettingError
 from datarun_client.settings import (
     Setting,
@@ -20,6 +22,15 @@ def parse_database_url(text: str) -> str:
     if scheme.partition("+")[0] not in ("postgres", "postgresql") or not separator:
         raise ValueError("write an address such as postgresql://user:password@host/database")
     return f"postgresql+psycopg://{rest}"
+
+
+def parse_rate(text: str) -> str:
+    """Read how often something may happen, such as ``10 per minute``."""
+    try:
+        limits.parse_many(text)
+    except ValueError:
+        raise ValueError("write a number and a time, such as 10 per minute") from None
+    return text
 
 
 SETTINGS = (
@@ -45,7 +56,25 @@ SETTINGS = (
         "DATARUN_PASSWORD_CACHE",
         "60",
         parse_seconds,
-        "Seconds for which a verified password is remembered in memory.",
+        "Seconds for which a verified password or token is remembered in memory.",
+    ),
+    Setting(
+        "DATARUN_FAILED_LOGINS",
+        "10 per minute",
+        parse_rate,
+        "Failed logins after which an account, and an address, must wait.",
+    ),
+    Setting(
+        "DATARUN_RATE_LIMIT",
+        None,
+        parse_rate,
+        "Requests that an address may send, such as `6000 per minute`; any number if it isn't set.",
+    ),
+    Setting(
+        "DATARUN_PROXIES",
+        "0",
+        parse_count,
+        "Reverse proxies in front of the API, whose `X-Forwarded-…` headers are believed.",
     ),
 )
 

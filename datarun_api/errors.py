@@ -6,7 +6,8 @@
     ├── BadInputError     400
     ├── ForbiddenError    403
     ├── NotFoundError     404
-    └── ConflictError     409   what exists says otherwise
+    ├── ConflictError     409   what exists says otherwise
+    └── TooManyRequestsError 429
 
 Views and the functions that they call raise these; `write_http_exception` writes them, and with
 them whatever Flask, webargs and the database raise on their own. `REFUSALS` says of each status
@@ -139,6 +140,24 @@ class ConflictError(ApiError):
     code = 409
 
 
+class TooManyRequestsError(ApiError):
+    """The same was asked for too often.
+
+    Parameters
+    ----------
+    error : str
+        One sentence for a person.
+    retry_after : int
+        Seconds after which it may be asked for again.
+    """
+
+    code = 429
+
+    def __init__(self, error: str, retry_after: int) -> None:
+        super().__init__(error)
+        self.retry_after = retry_after
+
+
 def make_error_response(
     status: int, error: str, errors: Mapping[str, Any] | None = None
 ) -> Response:
@@ -151,7 +170,10 @@ def make_error_response(
 def write_http_exception(error: HTTPException) -> Response:
     """Write whatever Flask, webargs or we refused with."""
     if isinstance(error, ApiError):
-        return make_error_response(error.code or 500, str(error.description), error.errors)
+        response = make_error_response(error.code or 500, str(error.description), error.errors)
+        if isinstance(error, TooManyRequestsError):
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
     # webargs tells bad fields as {"json": {field: [...]}} in `data`, with 400 or 422.
     data = getattr(error, "data", None) or {}
     fields: dict[str, Any] = {}

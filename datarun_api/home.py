@@ -22,6 +22,9 @@ from pathlib import Path
 
 from datarun_client.errors import DatarunError
 
+DATABASE_SECRET, REDIS_SECRET = "database-url", "redis-url"
+"""The secrets that say where the servers are, for commands that come later."""
+
 
 class HomeError(DatarunError):
     """The folder can't be the home of `datarun up`; the message says why and what to do."""
@@ -152,6 +155,31 @@ class Home:
         path = self.path / name
         path.mkdir(mode=0o700, exist_ok=True)
         return path
+
+
+def load_servers(path: Path) -> dict[str, str]:
+    """Say where the servers of the `datarun up` are that runs in a folder.
+
+    Returns
+    -------
+    dict
+        By the names of the API's settings.
+
+    Raises
+    ------
+    HomeError
+        If none runs there, or the folder is another account's.
+    """
+    try:
+        if not (path / "url").exists():
+            raise HomeError(f"No `datarun up` runs in {path}; start it, or name its folder.")
+        return {
+            "DATABASE_URL": (path / "secrets" / DATABASE_SECRET).read_text(),
+            "REDIS_URL": (path / "secrets" / REDIS_SECRET).read_text(),
+            "STORAGE": str(path.resolve() / "storage"),
+        }
+    except OSError as error:
+        raise HomeError(f"{path} can't be read ({error.strerror}); run as its owner.") from None
 
 
 def find_closed_folder(path: Path) -> Path | None:

@@ -5,7 +5,7 @@ account is a platform with numbers of its own. Columns that may be large (indice
 logs) are deferred: a query loads them only when it names them.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypedDict
 
@@ -96,6 +96,10 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+USE_NOTED_EVERY = timedelta(minutes=1)
+"""How often the use of a token is written down at most."""
+
+
 class Token(Base):
     """A Bearer token, kept as its SHA-256."""
 
@@ -105,9 +109,14 @@ class Token(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(100))
     sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    # Less than the account's role, if it is set.
+    role: Mapped[Role | None] = mapped_column(enum_column(Role))
     # Whether its worker may see held-out labels and raw files.
     runs_data_jobs: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column()
+    # Right to `USE_NOTED_EVERY`, or to DATARUN_PASSWORD_CACHE if that is longer.
+    last_used_at: Mapped[datetime | None] = mapped_column()
 
     user: Mapped[User] = relationship(lazy="joined")
 

@@ -15,7 +15,8 @@ import flask_migrate
 from sqlalchemy import select
 
 from datarun_api import create_app
-from datarun_api.auth import create_token, hash_password, verify_token
+from datarun_api.auth import find_token
+from datarun_api.credentials import create_token, hash_password
 from datarun_api.extensions import db
 from datarun_api.home import write_private
 from datarun_api.models import User
@@ -60,7 +61,7 @@ def add_first_account(username: str | None, password: str | None) -> None:
 
 def add_worker_token(token_file: Path) -> None:
     """Add the workers' account and a token for it, unless the file has one that is good here."""
-    if token_file.exists() and verify_token(token_file.read_text()):
+    if token_file.exists() and find_token(token_file.read_text()):
         return
     user = find_user(WORKER_ACCOUNT)
     if user is None:

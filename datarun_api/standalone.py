@@ -24,7 +24,7 @@ import click
 
 from datarun_api.config import STANDALONE_SETTINGS, load_config
 from datarun_api.embedded import READY_TIME, EmbeddedPostgres, EmbeddedValkey
-from datarun_api.home import Home
+from datarun_api.home import DATABASE_SECRET, REDIS_SECRET, Home
 from datarun_api.supervisor import Program, StopRequested, Supervisor
 from datarun_client.errors import DatarunError
 
@@ -156,6 +156,8 @@ class Stack:
             started.append((server, child))
         for server, child in started:
             self._supervisor.wait_for(server.is_ready, child.program.name, READY_TIME, child)
+        self._home.save_secret(DATABASE_SECRET, database_url)
+        self._home.save_secret(REDIS_SECRET, redis_url)
         return Servers(database_url, redis_url)
 
     def _provision(self, servers: Servers) -> None:

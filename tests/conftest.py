@@ -23,8 +23,8 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from datarun_api import create_app
-from datarun_api.auth import create_token, hash_password
 from datarun_api.config import parse_database_url
+from datarun_api.credentials import create_token, hash_password
 from datarun_api.extensions import db, get_queues
 from datarun_api.models import Attempt, RawData, SubmissionFold, User, Worker
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
@@ -88,6 +88,8 @@ def app(servers, tmp_path_factory):
             "DATABASE_URL": parse_database_url(servers.database_url),
             "REDIS_URL": servers.redis_url,
             "STORAGE": str(tmp_path_factory.mktemp("storage")),
+            # All tests come from one address.
+            "FAILED_LOGINS": "10000 per minute",
             "TESTING": True,
         }
     )

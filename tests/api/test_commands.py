@@ -1,9 +1,17 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
+from datarun_api.credentials import is_password
 from datarun_api.extensions import db
 from datarun_api.models import User
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
+from datarun_client.cli import datarun
 from datarun_client.states import Role
 from tests.conftest import numbers
 
@@ -72,6 +80,106 @@ def test_a_token_opens_the_workers_side(run, name, app, empty_queues):
         headers={"Authorization": f"Bearer {token}", PROTOCOL_HEADER: str(PROTOCOL)},
     )
     assert response.status_code == 204
+
+
+def add_token(run, name, *options):
+    """Add an account of a platform if it is new, and a token to it; say the token's number."""
+    run("user", "add", name, DATARUN_PASSWORD="x")
+    assert run("token", "add", name, *options).exit_code == 0
+    return run("token", "list", name).output.splitlines()[-1].split()[0]
+
+
+def test_tokens_are_listed_without_themselves(run, name):
+    run("user", "add", name, DATARUN_PASSWORD="x")
+
+    token = run("token", "add", name, "--label", "nightly", "--role", "viewer", "--days", "30")
+    listed = run("token", "list", name)
+
+    head, row = listed.output.splitlines()
+    assert head.split() == ["number", "account", "label", "role", "expires", "last", "used"]
+    assert row.split()[1:4] == [name, "nightly", "viewer"]
+    assert row.endswith("never")
+    assert token.output.strip() not in listed.output
+
+
+def test_an_expired_token_is_listed_as_such(run, name):
+    add_token(run, name, "--days", "0.0000001")
+
+    assert "expired" in run("token", "list", name).output
+
+
+def test_a_revoked_token_is_gone(run, name):
+    number = add_token(run, name)
+
+    revoked = run("token", "revoke", number)
+
+    assert revoked.exit_code == 0
+    assert len(run("token", "list", name).output.splitlines()) == 1
+    again = run("token", "revoke", number)
+    assert again.exit_code == 1
+    assert "token list" in again.output
+
+
+def test_a_token_with_more_than_its_account_is_refused(run, name):
+    run("user", "add", name, DATARUN_PASSWORD="x")
+
+    result = run("token", "add", name, "--role", "admin")
+
+    assert result.exit_code == 1
+    assert "can't be admin" in result.output
+
+
+def test_accounts_are_listed(run, name):
+    run("user", "add", name, "--role", "admin", DATARUN_PASSWORD="x")
+
+    rows = [row.split()[:2] for row in run("user", "list").output.splitlines()]
+
+    assert rows[0] == ["name", "role"]
+    assert [name, "admin"] in rows
+
+
+def test_a_password_is_changed(run, name, context):
+    run("user", "add", name, DATARUN_PASSWORD="old")
+    before = find_user(name).password_hash
+
+    result = run("user", "password", name, DATARUN_PASSWORD="new")
+
+    assert result.exit_code == 0
+    assert "new" not in result.output
+    db.session.rollback()
+    after = find_user(name).password_hash
+    assert is_password(after, "new")
+    assert after != before
+
+
+def test_datarun_has_the_same_commands(servers, name, tmp_path):
+    environ = {
+        "DATABASE_URL": servers.database_url,
+        "REDIS_URL": servers.redis_url,
+        "DATARUN_STORAGE": str(tmp_path),
+        "DATARUN_PASSWORD": "secret",
+    }
+
+    added, token = (
+        subprocess.run(
+            [Path(sys.executable).with_name("datarun"), group, "add", name],
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        for group in ("user", "token")
+    )
+
+    assert added.returncode == token.returncode == 0, added.stderr + token.stderr
+    assert token.stdout.startswith("datarun_")
+
+
+def test_a_home_where_nothing_runs_is_refused(tmp_path):
+    result = CliRunner().invoke(datarun, ["user", "--home", str(tmp_path), "list"])
+
+    assert result.exit_code == 1
+    assert "No `datarun up` runs" in result.output
 
 
 def test_a_token_for_nobody_is_refused(run):

