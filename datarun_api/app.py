@@ -82,8 +82,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         SQLALCHEMY_ENGINE_OPTIONS=POOL,
     )
     if proxies := app.config["PROXIES"]:
+        # What a proxy doesn't set itself, a client could: so only what the documentation names.
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0, x_prefix=0
         )
     app.json = OrjsonProvider(app)
     app.url_map.strict_slashes = False

@@ -35,9 +35,19 @@ def parse_rate(text: str) -> str:
 
 SETTINGS = (
     Setting(
-        "DATABASE_URL", None, parse_database_url, "PostgreSQL; `datarun up` starts one by itself."
+        "DATABASE_URL",
+        None,
+        parse_database_url,
+        "PostgreSQL; `datarun up` starts one by itself.",
+        is_secret=True,
     ),
-    Setting("REDIS_URL", None, str, "Redis or Valkey; `datarun up` starts one by itself."),
+    Setting(
+        "REDIS_URL",
+        None,
+        str,
+        "Redis or Valkey; `datarun up` starts one by itself.",
+        is_secret=True,
+    ),
     Setting("DATARUN_STORAGE", "storage", str, "The folder that holds uploaded files."),
     Setting(
         "DATARUN_DATA_QUEUE",
@@ -74,7 +84,7 @@ SETTINGS = (
         "DATARUN_PROXIES",
         "0",
         parse_count,
-        "Reverse proxies in front of the API, whose `X-Forwarded-…` headers are believed.",
+        "Reverse proxies in front of the API, to believe `X-Forwarded-For` and `-Proto` of.",
     ),
 )
 

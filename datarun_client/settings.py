@@ -21,12 +21,15 @@ class Setting:
         From the text to the value; its ValueError says what is wrong.
     help : str
         One sentence for the operator, with the unit.
+    is_secret : bool
+        Whether the value holds a password or a token, which no message may show.
     """
 
     name: str
     default: str | None
     parse: Callable[[str], Any]
     help: str
+    is_secret: bool = False
 
     @property
     def key(self) -> str:
@@ -59,7 +62,8 @@ def read_settings(table: Iterable[Setting], environ: Mapping[str, str]) -> dict[
         try:
             values[setting.key] = None if text is None else setting.parse(text)
         except ValueError as error:
-            raise SettingError(f"{setting.name}={text!r}: {error}. {setting.help}") from None
+            shown = "…" if setting.is_secret else repr(text)
+            raise SettingError(f"{setting.name}={shown}: {error}. {setting.help}") from None
     return values
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 import flask_migrate
 import pytest
 from sqlalchemy import delete, func, select, update
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from datarun_api import create_app
 from datarun_api.config import parse_database_url
@@ -188,6 +190,26 @@ def platform(add_caller) -> Caller:
 @pytest.fixture
 def worker(add_caller) -> Caller:
     return add_caller(Role.WORKER)
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Serves without a line of log for each request, and keeps connections."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_request(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def api_url(app) -> Iterator[str]:
+    """The application behind a real HTTP server, in this process."""
+    with make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.port}/"
+        server.shutdown()
+        thread.join()
 
 
 def count_rows(model: Any, owner_id: int) -> int:

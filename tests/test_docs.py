@@ -12,6 +12,10 @@ import pytest
 
 import datarun_api.config
 import datarun_worker.config
+from datarun_api.credentials import hash_password
+from datarun_api.extensions import db
+from datarun_api.models import User
+from datarun_client.states import Role
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +26,50 @@ README = (ROOT / "README.md").read_text()
 def find_block(language: str) -> str:
     """Find the first block of code in a language in the README."""
     return re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)[1]
+
+
+EXAMPLE = re.compile(r"```sh\n(.*?)```\n\n```(json|text)\n(.*?)```", re.DOTALL)
+"""Lines for a shell in `docs/api.md`, and what they print; ``…`` stands for anything."""
+
+
+def tighten(text: str) -> str:
+    """Take out what layout adds."""
+    return "".join(text.split())
+
+
+@pytest.fixture
+def shell(app, servers, api_url, tmp_path):
+    """Run lines as the page has them: with its account, on the real API."""
+    with app.app_context():
+        db.session.add(User(name="me", role=Role.PLATFORM, password_hash=hash_password("secret")))
+        db.session.commit()
+        environ = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "API": f"{api_url}runapp",
+            "DATABASE_URL": servers.database_url,
+            "REDIS_URL": servers.redis_url,
+            "DATARUN_STORAGE": app.config["STORAGE"],
+        }
+    return lambda lines: subprocess.run(
+        ["bash", "-euc", lines],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_examples_of_the_api_print_what_the_page_says(shell):
+    examples = EXAMPLE.findall((ROOT / "docs/api.md").read_text())
+    assert examples
+
+    for lines, _, printed in examples:
+        result = shell(lines)
+
+        assert result.returncode == 0, lines + result.stderr
+        pattern = re.escape(tighten(printed)).replace("…", ".*")
+        assert re.fullmatch(pattern, tighten(result.stdout)), lines + result.stdout
 
 
 @pytest.mark.parametrize(

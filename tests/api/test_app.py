@@ -1,4 +1,5 @@
 import pytest
+from flask import request
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -119,3 +120,37 @@ def test_every_spelling_of_postgresql_means_psycopg_3(scheme):
 def test_another_database_is_refused():
     with pytest.raises(SettingError, match="postgresql://"):
         load_config({"DATABASE_URL": "sqlite:///datarun.db"})
+
+
+def test_an_address_that_is_refused_is_not_shown_with_its_password():
+    with pytest.raises(SettingError) as caught:
+        load_config({"DATABASE_URL": "mysql://me:secret@host/datarun"})
+
+    assert "secret" not in str(caught.value)
+
+
+def test_every_answer_tells_a_browser_to_make_nothing_of_it(app):
+    headers = app.test_client().get("/runapp/rawdata/").headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert "Strict-Transport-Security" not in headers
+
+
+def test_headers_of_a_proxy_are_believed_only_when_there_is_one(servers, tmp_path):
+    config = {
+        "DATABASE_URL": parse_database_url(servers.database_url),
+        "REDIS_URL": servers.redis_url,
+        "STORAGE": str(tmp_path),
+    }
+    said = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
+    seen = []
+    for n_proxies in (0, 1):
+        app = create_app(config | {"PROXIES": n_proxies})
+        app.before_request(lambda: seen.append((request.remote_addr, request.scheme)))
+
+        answer = app.test_client().get("/docs", headers=said)
+
+        assert ("Strict-Transport-Security" in answer.headers) is (n_proxies == 1)
+        app.extensions["datarun_queues"].connection.close()
+    assert seen == [("127.0.0.1", "http"), ("192.0.2.7", "https")]

@@ -10,7 +10,6 @@ may still be refused for a reason that no schema can say, name the operation in 
 
 import itertools
 import string
-import threading
 from base64 import b64encode
 
 import numpy as np
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 from schemathesis.config import SchemathesisConfig
 from schemathesis.config._checks import POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES
 from schemathesis.engine import StopReason, events, from_schema
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from datarun_api import schemas
 from datarun_client.codec import encode_bytes, encode_indices, encode_predictions
@@ -58,27 +56,7 @@ for name, strategy in FORMATS.items():
     schemathesis.openapi.format(name, strategy)
 
 
-class QuietHandler(WSGIRequestHandler):
-    """Serves without a line of log for each request, and keeps connections."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_request(self, *args, **kwargs):
-        pass
-
-
-@pytest.fixture
-def url(app):
-    """The application behind a real HTTP server, in this process."""
-    with make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.port}/openapi.json"
-        server.shutdown()
-        thread.join()
-
-
-def load(url, headers, n_examples, without=()):
+def load(api_url, headers, n_examples, without=()):
     """Load the document for somebody, with a bound on how much of each operation is tried."""
     statuses = [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, "400"]
     checks = {"positive_data_acceptance": {"expected-statuses": statuses}}
@@ -96,7 +74,9 @@ def load(url, headers, n_examples, without=()):
         "phases": {name: {"enabled": False} for name in without},
         "operations": [{"include-name": name, "checks": checks} for name in UNSAYABLE],
     }
-    return schemathesis.openapi.from_url(url, config=SchemathesisConfig.from_dict(config))
+    return schemathesis.openapi.from_url(
+        f"{api_url}openapi.json", config=SchemathesisConfig.from_dict(config)
+    )
 
 
 def find_faults(schema):
@@ -131,22 +111,22 @@ tries = pytest.mark.parametrize(
 
 
 @tries
-def test_a_platform_finds_what_the_document_says(url, platform, n_examples):
-    schema = load(url, show_password(platform), n_examples).exclude(path_regex=FOR_WORKERS)
+def test_a_platform_finds_what_the_document_says(api_url, platform, n_examples):
+    schema = load(api_url, show_password(platform), n_examples).exclude(path_regex=FOR_WORKERS)
 
     assert find_faults(schema) == ""
 
 
 @tries
-def test_a_compute_machine_finds_what_the_document_says(url, worker, n_examples):
+def test_a_compute_machine_finds_what_the_document_says(api_url, worker, n_examples):
     token = {"Authorization": worker.headers["Authorization"]}
-    schema = load(url, token, n_examples).include(path_regex=FOR_WORKERS)
+    schema = load(api_url, token, n_examples).include(path_regex=FOR_WORKERS)
 
     assert find_faults(schema) == ""
 
 
 @tries
-def test_a_stranger_finds_what_the_document_says(url, n_examples):
-    schema = load(url, {}, n_examples, without=["coverage"])
+def test_a_stranger_finds_what_the_document_says(api_url, n_examples):
+    schema = load(api_url, {}, n_examples, without=["coverage"])
 
     assert find_faults(schema) == ""
