@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint soak chaos
+.PHONY: install demo test lint soak chaos bench
 
 # The stamp makes a second `make install` cost nothing until the requirements change.
 install: $(VENV)/installed
@@ -34,3 +34,12 @@ FOLDS ?= 500
 FAULTS ?= 100
 chaos: install
 	$(BIN)/python -m tests.faults.chaos --seed $(SEED) --folds $(FOLDS) --faults $(FAULTS)
+
+# QUICK=1 leaves out the slow peers and compares with benchmarks/reference.json; SAVE=1 with it makes
+# a new one. README=1 puts the table of folds into README.md. BENCHES names some of the benches.
+bench: $(VENV)/benched
+	$(BIN)/python -m benchmarks $(BENCHES) $(if $(QUICK),--quick) $(if $(SAVE),--save-reference) \
+	  $(if $(README),--readme)
+$(VENV)/benched: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@

@@ -1,0 +1,146 @@
+"""A whole `datarun up` and a client of its API."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from benchmarks.site import BIN, DEADLINE, N_WORKERS, ROOT, STOP_TIME, BenchError, Patience
+from datarun_client.states import State
+
+ACCOUNT = ("bench", "bench password")
+
+_READY = re.compile(r"ready at (http://\S+)")
+
+_INTERVAL = 0.003
+"""Seconds; a question costs the API some two milliseconds."""
+
+_FOLDS_A_REQUEST = 10
+
+
+class Stack:
+    """A running stack, spoken to as a platform does.
+
+    Parameters
+    ----------
+    url : str
+        Where the API is.
+    home : Path
+        The stack's home.
+    """
+
+    def __init__(self, url: str, home: Path) -> None:
+        self.url = url
+        self.home = home
+        self.session = requests.Session()
+        self.session.auth = ACCOUNT
+        self._patience = Patience(_INTERVAL)
+        self._next_number = 1
+
+    def take_numbers(self, count: int) -> range:
+        """Take numbers for folds that nobody has."""
+        numbers = range(self._next_number, self._next_number + count)
+        self._next_number += count
+        return numbers
+
+    def ask(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request that must be granted, and give its answer."""
+        response = self.session.request(
+            method, f"{self.url}runapp/{path}", timeout=DEADLINE, **options
+        )
+        if not response.ok:
+            raise BenchError(
+                f"{method} {path} was answered {response.status_code}: {response.text}"
+            )
+        return response.json()
+
+    def post_text(self, path: str, text: bytes) -> Any:
+        """Post JSON text that was made before."""
+        return self.ask("POST", path, data=text, headers={"Content-Type": "application/json"})
+
+    def wait_for(self, kind: object, started: float, numbers: Iterable[int]) -> float:
+        """Wait until folds have ended, and say how many seconds after `started` that was."""
+        waiting = list(numbers)
+
+        def have_ended() -> bool:
+            # From the last one on, which mostly ends last. Its attempts say it in few bytes.
+            while waiting:
+                attempts = self.ask("GET", f"submissionfold/{waiting[-1]}/attempts/")
+                if not attempts or attempts[-1]["outcome"] is None:
+                    return False
+                waiting.pop()
+            return True
+
+        return self._patience.wait(kind, started, have_ended)
+
+    def get_predictions(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """Get the predictions of folds.
+
+        Raises
+        ------
+        BenchError
+            If a fold was not tested.
+        """
+        rest = list(numbers)
+        while rest:
+            part, rest = rest[:_FOLDS_A_REQUEST], rest[_FOLDS_A_REQUEST:]
+            entries = self.ask("POST", "testpredictions/list/", json={"list_submission_fold": part})
+            for entry in entries:
+                if entry["state"] != State.TESTED:
+                    raise BenchError(f"A fold of datarun is {entry['state']}: {entry}")
+            yield from entries
+
+    def get_folds(self, numbers: Iterable[int]) -> list[dict[str, Any]]:
+        """Get folds with all their fields."""
+        return [self.ask("GET", f"submissionfold/{number}/") for number in numbers]
+
+    @property
+    def isolation(self) -> str:
+        """How confined submissions run on its workers."""
+        levels = {worker["isolation"] for worker in self.ask("GET", "workers/")}
+        return ", ".join(sorted(levels)) or "not known"
+
+
+@contextlib.contextmanager
+def run_stack(home: Path, n_workers: int = N_WORKERS) -> Iterator[Stack]:
+    """Run a stack.
+
+    Raises
+    ------
+    BenchError
+        If it doesn't start.
+    """
+    process = subprocess.Popen(
+        [BIN / "datarun", "up", "--home", home, "--port", "0", "--workers", str(n_workers)],
+        env={**os.environ, "DATARUN_USERNAME": ACCOUNT[0], "DATARUN_PASSWORD": ACCOUNT[1]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if match := _READY.search(line):
+                break
+        else:
+            raise BenchError("datarun up didn't start:\n" + "".join(lines))
+        # What it prints from now on mustn't fill the pipe.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield Stack(match[1], home)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIME)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
