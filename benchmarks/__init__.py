@@ -33,7 +33,7 @@ measured with datarun's codec.
 Parts
 -----
 - `workloads`: the data, submissions and targets; `fold_work`: one fold
-- `contenders`: one file each
+- `contenders`: one file each; `workers`: the processes of those that have a queue
 - `benches`: what is measured and printed, one file each, in a registry
 - `measurements`: medians, ratios and their comparison with ``reference.json``; `tables`: printing
 - `__main__`: the command line

@@ -126,7 +126,7 @@ def _measure_workload(
             if contender is session.datarun:
                 posted = time.time()
             run = contender.run(kit, range(count))
-            _check(kit, contender, run.predictions, expected)
+            check_predictions(kit, contender, run.predictions, expected)
             each = N_WORKERS * run.seconds / count
             seconds.setdefault(key, []).append(each)
             session.tell(
@@ -137,7 +137,7 @@ def _measure_workload(
     return {"seconds": seconds, "folds": folds, "traces": traces}
 
 
-def _check(
+def check_predictions(
     kit: Kit,
     contender: Contender,
     made: Mapping[int, Predictions],

@@ -11,7 +11,7 @@ from benchmarks.fold_work import Predictions
 from benchmarks.site import DEADLINE, N_WORKERS, run_process
 from benchmarks.workloads import Kit
 
-_APP = "benchmarks.contenders.celery_app"
+_APP = "benchmarks.workers.celery_app"
 
 
 class CeleryPrefork(Contender):

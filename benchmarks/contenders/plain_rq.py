@@ -32,7 +32,7 @@ class PreloadedRQ(Contender):
         self._queue = Queue(name, connection=connection)
         self._patience = Patience(_INTERVAL)
         for _ in range(N_WORKERS):
-            command = [sys.executable, "-m", "benchmarks.contenders.rq_worker"]
+            command = [sys.executable, "-m", "benchmarks.workers.rq_worker"]
             self.resources.enter_context(
                 run_process([*command, self.site.redis_url, name, *self.preload])
             )

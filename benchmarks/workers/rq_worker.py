@@ -1,4 +1,4 @@
-"""A plain RQ worker: ``python -m benchmarks.contenders.rq_worker URL QUEUE [MODULE ...]``."""
+"""A plain RQ worker: ``python -m benchmarks.workers.rq_worker URL QUEUE [MODULE ...]``."""
 
 import importlib
 import sys
