@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.benches.bench import Bench, Results
-from benchmarks.benches.trace import collect_traces, make_trace_table
+from benchmarks.benches.trace import QUEUED, collect_traces, make_trace_table
 from benchmarks.contenders import (
     LIMIT,
     PEERS,
@@ -74,10 +74,8 @@ class FoldsBench(Bench):
         measured = results["workloads"]
         tables = [make_ratio_table(results), _make_time_table(measured)]
         for name, entry in measured.items():
-            table = make_trace_table(
-                f"Where the time of one fold of {name} goes, two at a time", entry["traces"]
-            )
-            tables.append(table)
+            title = f"Where the time of one fold of {name} goes, two at a time"
+            tables.append(make_trace_table(title, entry["traces"], QUEUED))
         return tables
 
     def find_ratios(self, results: Results) -> dict[str, Spread]:

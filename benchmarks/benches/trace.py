@@ -1,6 +1,6 @@
 """Where the time of a fold goes: the spans that datarun keeps of each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,25 @@ from benchmarks.tables import Table, format_milliseconds, format_spread
 
 TOLERANCE = 0.05
 """How far the spans' sum may be from the whole."""
+
+ORDER = (
+    "accept",
+    "commit",
+    "enqueue",
+    "pick_up",
+    "inputs",
+    "start",
+    "load",
+    "train",
+    "validate",
+    "test",
+    "collect",
+    "deliver",
+)
+"""The spans as they follow one another; a JSON object doesn't say."""
+
+QUEUED = ("accept", "pick_up")
+"""Spans that are mostly a wait, for folds that were posted together."""
 
 Trace = dict[str, Any]
 """``spans``: seconds by name, in their order; ``wall``: seconds from POST to the end."""
@@ -35,26 +54,42 @@ def make_trace(fold: dict[str, Any], posted: float) -> Trace:
     return {"spans": fold.get("timings") or {}, "wall": finished - posted}
 
 
-def make_trace_table(title: str, traces: Sequence[Trace]) -> Table:
-    """Show the median of each span, and whether they add up to the whole."""
+def make_trace_table(
+    title: str, traces: Sequence[Trace], waits: Collection[str] = frozenset()
+) -> Table:
+    """Show the median of each span, and whether they add up to the whole.
+
+    Parameters
+    ----------
+    title : str
+    traces : sequence of Trace
+        At least one.
+    waits : collection of str, optional
+        Spans that are a wait for others' folds; shares are of the rest.
+    """
     table = Table(title, ["span", "median", "spread", "share"])
     traced = [trace for trace in traces if trace["spans"]]
     whole = Spread.of([trace["wall"] for trace in traces])
     if not traced:
         table.notes.append("This datarun keeps no timings of folds.")
-    for name in dict.fromkeys(name for trace in traced for name in trace["spans"]):
-        spread = Spread.of([trace["spans"].get(name, 0.0) for trace in traced])
-        table.rows.append(
-            [
-                name,
-                *format_spread(spread, format_milliseconds),
-                f"{spread.median / whole.median:.0%}",
-            ]
-        )
+    spreads = {
+        name: Spread.of([trace["spans"].get(name, 0.0) for trace in traced])
+        for name in sort_spans({name for trace in traced for name in trace["spans"]})
+    }
+    work = sum(spread.median for name, spread in spreads.items() if name not in waits)
+    for name, spread in spreads.items():
+        share = "" if name in waits else f"{spread.median / work:.0%}"
+        table.rows.append([name, *format_spread(spread, format_milliseconds), share])
     table.rows.append(["POST to TESTED", *format_spread(whole, format_milliseconds), ""])
     if traced:
         table.notes.append(describe_sums(traced))
     return table
+
+
+def sort_spans(names: Iterable[str]) -> list[str]:
+    """Put spans in their order, those that aren't known last."""
+    places = {name: place for place, name in enumerate(ORDER)}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))
 
 
 def describe_sums(traces: Sequence[Trace]) -> str:

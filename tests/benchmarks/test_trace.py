@@ -15,7 +15,7 @@ def test_a_trace_is_the_spans_and_the_time_since_the_post():
 
 
 def test_spans_that_add_up_are_said_to():
-    table = make_trace_table("", [make_fold(accept=1.0, train=8.8), make_fold(accept=1.0, train=9)])
+    table = make_trace_table("", [make_fold(train=8.8, accept=1.0), make_fold(train=9, accept=1.0)])
 
     assert [row[0] for row in table.rows] == ["accept", "train", "POST to TESTED"]
     assert table.rows[0][-1] == "10%"
@@ -28,6 +28,12 @@ def test_spans_that_leave_time_out_are_said_to():
     (note,) = make_trace_table("", [make_fold(train=8.0)]).notes
 
     assert "NOT within 5%" in note
+
+
+def test_shares_leave_out_the_wait_for_others():
+    table = make_trace_table("", [make_fold(pick_up=8.0, train=1.5, test=0.5)], waits=["pick_up"])
+
+    assert [row[-1] for row in table.rows] == ["", "75%", "25%", ""]
 
 
 def test_a_stack_without_timings_shows_the_whole_alone():
