@@ -34,6 +34,7 @@ Parts
 -----
 - `workloads`: the data, submissions and targets; `fold_work`: one fold
 - `contenders`: one file each; `workers`: the processes of those that have a queue
+- `site`, `stack`, `idle_stack`: where a run happens; a whole datarun, with workers and without
 - `benches`: what is measured and printed, one file each, in a registry
 - `measurements`: medians, ratios and their comparison with ``reference.json``; `tables`: printing
 - `__main__`: the command line

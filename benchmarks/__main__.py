@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import platform
+import signal
+import sys
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -50,6 +52,8 @@ def main(
     if save_reference and not quick:
         raise click.UsageError("the reference is made of a quick run; add --quick")
     clear_environ()
+    # Ended from outside, it still stops what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     results = measure(names or tuple(BENCHES), quick, repeats, frozenset(only))
     path = path or RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

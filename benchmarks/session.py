@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from benchmarks.contenders import Datarun
+from benchmarks.idle_stack import IdleStack, run_idle_stack
 from benchmarks.site import Site
 from benchmarks.stack import Stack, run_stack
 
@@ -40,6 +41,12 @@ class Session:
         """A whole datarun with two workers, started when somebody needs it."""
         self.tell("starting datarun up")
         return self.resources.enter_context(run_stack(self.site.folder / "home"))
+
+    @cached_property
+    def idle_stack(self) -> IdleStack:
+        """A stack without workers, for what the API does alone."""
+        self.tell("starting datarun up without workers")
+        return self.resources.enter_context(run_idle_stack(self.site.folder / "idle-home"))
 
     @cached_property
     def datarun(self) -> Datarun:

@@ -34,11 +34,14 @@ class Stack:
         Where the API is.
     home : Path
         The stack's home.
+    pid : int
+        The process of `datarun up`.
     """
 
-    def __init__(self, url: str, home: Path) -> None:
+    def __init__(self, url: str, home: Path, pid: int) -> None:
         self.url = url
         self.home = home
+        self.pid = pid
         self.session = requests.Session()
         self.session.auth = ACCOUNT
         self._patience = Patience(_INTERVAL)
@@ -136,7 +139,7 @@ def run_stack(home: Path, n_workers: int = N_WORKERS) -> Iterator[Stack]:
             raise BenchError("datarun up didn't start:\n" + "".join(lines))
         # What it prints from now on mustn't fill the pipe.
         threading.Thread(target=process.stdout.read, daemon=True).start()
-        yield Stack(match[1], home)
+        yield Stack(match[1], home, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -58,3 +58,8 @@ def format_spread(spread: Spread, format_value: Callable[[float], str]) -> list[
     """Write a spread as two cells: its median, and from where to where it goes."""
     ends = f"{format_value(spread.lowest)} to {format_value(spread.highest)}"
     return [format_value(spread.median), ends]
+
+
+def format_megabytes(n_bytes: float) -> str:
+    """Write a size given in bytes."""
+    return f"{n_bytes / (1 << 20):,.0f} MiB"

@@ -150,7 +150,7 @@ WORKLOADS = (
         make_large_table,
         LINEAR,
         20,
-        20,
+        12,
         1.25,
         1.1,
         has_large_predictions=True,
