@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.benches.folds import make_ratio_table
+from benchmarks.benches.folds_tables import make_ratio_table
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- made by: make bench README=1 -->"

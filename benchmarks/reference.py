@@ -37,12 +37,14 @@ def make_guard_table(ratios: Mapping[str, Spread], reference: Mapping[str, float
         ]
         for name, now in ratios.items()
     ]
-    slower = [name for name, change in changes.items() if change is Change.SLOWER]
-    verdict = (
-        f"SLOWER than the reference by more than {TOLERANCE:.0%} in every repeat: "
-        + "; ".join(slower)
-        if slower
-        else f"Nothing is slower than the reference by more than {TOLERANCE:.0%} in every repeat"
-    )
     columns = ["ratio", "reference", "now", "spread", "change"]
-    return Table("Compared with benchmarks/reference.json", columns, rows, [f"{verdict}."])
+    return Table("Compared with benchmarks/reference.json", columns, rows, [_judge(changes)])
+
+
+def _judge(changes: Mapping[str, Change]) -> str:
+    """Say in a sentence what got slower."""
+    if all(change is Change.NEW for change in changes.values()):
+        return "The reference has none of these; `make bench QUICK=1 SAVE=1` puts them there."
+    slower = [name for name, change in changes.items() if change is Change.SLOWER]
+    how = f"than the reference by more than {TOLERANCE:.0%} in every repeat"
+    return f"SLOWER {how}: {'; '.join(slower)}." if slower else f"Nothing is slower {how}."

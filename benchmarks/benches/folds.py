@@ -3,11 +3,16 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from benchmarks.benches.bench import Bench, Results
+from benchmarks.benches.folds_tables import (
+    find_measured,
+    make_floor_table,
+    make_ratio_table,
+    make_time_table,
+)
 from benchmarks.benches.trace import QUEUED, collect_traces, make_trace_table
 from benchmarks.contenders import (
     LIMIT,
@@ -21,14 +26,12 @@ from benchmarks.fold_work import Codec, Predictions
 from benchmarks.measurements import Spread, divide
 from benchmarks.session import Session
 from benchmarks.site import N_WORKERS, BenchError
-from benchmarks.tables import Table, format_milliseconds, format_ratio, format_spread
+from benchmarks.tables import Table, format_milliseconds
 from benchmarks.workloads import WORKLOADS, Kit, Workload, write_kit
 from datarun_client.codec import unpack_predictions
 
 N_SLOW_FOLDS = 20
 """For those who need seconds for each."""
-
-_OWN_CODEC = "_own_codec"
 
 
 class FoldsBench(Bench):
@@ -71,9 +74,8 @@ class FoldsBench(Bench):
 
     def make_tables(self, results: Results) -> list[Table]:
         """Show ratios, then times, then where a fold's time goes."""
-        measured = results["workloads"]
-        tables = [make_ratio_table(results), _make_time_table(measured)]
-        for name, entry in measured.items():
+        tables = [make_ratio_table(results), make_floor_table(results), make_time_table(results)]
+        for name, entry in results["workloads"].items():
             title = f"Where the time of one fold of {name} goes, two at a time"
             tables.append(make_trace_table(title, entry["traces"], QUEUED))
         return tables
@@ -81,19 +83,13 @@ class FoldsBench(Bench):
     def find_ratios(self, results: Results) -> dict[str, Spread]:
         """Give datarun's ratios to the limit, and for no-ops those to plain RQ."""
         ratios = {}
-        for workload in _find_measured(results):
+        for workload in find_measured(results):
             seconds = results["workloads"][workload.name]["seconds"]
             base = PreloadedRQ if workload.is_no_op else LIMIT
             ratios[f"{workload.name}, datarun over {base.title}"] = Spread.of(
                 divide(seconds[Datarun.key], seconds[base.key])
             )
         return ratios
-
-
-def _find_key(contender: Contender, workload: Workload) -> str:
-    """Name a contender in the results."""
-    is_twin = contender.codec is Codec.DATARUN and not isinstance(contender, Datarun)
-    return contender.key + (_OWN_CODEC if is_twin else "")
 
 
 def _measure_workload(
@@ -118,7 +114,7 @@ def _measure_workload(
     expected: dict[int, Predictions] = {}
     for repeat in range(session.n_repeats):
         for contender in contenders:
-            key = _find_key(contender, workload)
+            key = contender.name
             count = min(n_folds, N_SLOW_FOLDS) if contender.is_slow else n_folds
             folds[key] = count
             if contender is session.datarun:
@@ -162,85 +158,3 @@ def check_predictions(
                     f"{contender.title} predicts fold {number} of {kit.workload.name} otherwise "
                     "than its peers; it did other work."
                 )
-
-
-def _find_measured(results: Results) -> list[Workload]:
-    return [workload for workload in WORKLOADS if workload.name in results["workloads"]]
-
-
-def make_ratio_table(results: Results) -> Table:
-    """Make the table of makespans over the limit's."""
-    kinds = [kind for kind in PEERS if kind is not LIMIT and kind.key not in results["left_out"]]
-    workloads = sorted(_find_measured(results), key=lambda workload: workload.is_no_op)
-    rows = []
-    for workload in workloads:
-        seconds = results["workloads"][workload.name]["seconds"]
-        cells = [_format_cell(workload, seconds, kind.key) for kind in (*kinds, Datarun)]
-        twin = LIMIT.key + _OWN_CODEC
-        own = (
-            format_ratio(Spread.of(divide(seconds[Datarun.key], seconds[twin])).median)
-            if twin in seconds
-            else ""
-        )
-        goals = [
-            f"{goal:g} ms" if workload.is_no_op else f"{goal:g}"
-            for goal in (workload.target, workload.moonshot)
-        ]
-        unit = ", overhead a fold and worker" if workload.is_no_op else ""
-        rows.append([f"{workload.name}: {workload.title}{unit}", *cells, own, *goals])
-    titles = [kind.title for kind in kinds]
-    table = Table(
-        "Folds: makespan over joblib.Parallel(n_jobs=2) with the data loaded once",
-        ["work per fold", *titles, "datarun", "the same, all with its codec", "target", "moonshot"],
-        rows,
-    )
-    table.notes.append(
-        f"datarun ran at isolation `{results['isolation']}`; the others isolate nothing."
-    )
-    table.notes += [
-        f"Without {kind.title}: {reason}."
-        for kind in PEERS
-        if (reason := results["left_out"].get(kind.key))
-    ]
-    table.notes += _compare_codecs(results)
-    return table
-
-
-def _format_cell(workload: Workload, seconds: Mapping[str, list[float]], key: str) -> str:
-    if workload.is_no_op:
-        return format_milliseconds(Spread.of(seconds[key]).median)
-    return format_ratio(Spread.of(divide(seconds[key], seconds[LIMIT.key])).median)
-
-
-def _compare_codecs(results: Results) -> list[str]:
-    """Say how datarun compares with plain RQ where both pack with the same codec."""
-    twin = PreloadedRQ.key + _OWN_CODEC
-    return [
-        f"{workload.name} with datarun's codec: datarun over {PreloadedRQ.title} "
-        f"{format_ratio(Spread.of(divide(seconds[Datarun.key], seconds[twin])).median)}."
-        for workload in _find_measured(results)
-        if twin in (seconds := results["workloads"][workload.name]["seconds"])
-    ]
-
-
-def _make_time_table(measured: Mapping[str, Any]) -> Table:
-    """Make the table of medians and spreads."""
-    titles = {kind.key: kind.title for kind in (*PEERS, Datarun)}
-    titles |= {
-        kind.key + _OWN_CODEC: f"{kind.title}, datarun's codec" for kind in WITH_EITHER_CODEC
-    }
-    rows = []
-    for name, entry in measured.items():
-        for key, values in entry["seconds"].items():
-            ratios = Spread.of(divide(values, entry["seconds"][LIMIT.key]))
-            rows.append(
-                [
-                    f"{name}, {titles[key]}",
-                    str(entry["folds"][key]),
-                    str(len(values)),
-                    *format_spread(Spread.of(values), format_milliseconds),
-                    *format_spread(ratios, format_ratio),
-                ]
-            )
-    columns = ["", "folds", "repeats", "a fold and worker", "spread", "over joblib", "spread"]
-    return Table("Folds: medians and spreads", columns, rows)

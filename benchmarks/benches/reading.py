@@ -15,8 +15,8 @@ import requests
 
 from benchmarks.benches.bench import Bench, Results
 from benchmarks.idle_stack import IdleStack
-from benchmarks.measurements import Spread, divide
 from benchmarks.many_folds import PASSWORD, fill_account
+from benchmarks.measurements import Spread, divide
 from benchmarks.memory import watch_memory
 from benchmarks.session import Session
 from benchmarks.site import DEADLINE

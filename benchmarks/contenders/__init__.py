@@ -23,4 +23,4 @@ LIMIT = JoblibParallel
 WITH_EITHER_CODEC: tuple[type[Contender], ...] = (JoblibParallel, PreloadedRQ)
 """Who packs once more as datarun does, where packing takes long."""
 
-__all__ = ["LIMIT", "PEERS", "WITH_EITHER_CODEC", "Contender", "Datarun", "Run"]
+__all__ = ["LIMIT", "PEERS", "WITH_EITHER_CODEC", "Contender", "Datarun", "PreloadedRQ", "Run"]

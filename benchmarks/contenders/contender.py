@@ -11,6 +11,9 @@ from benchmarks.fold_work import Codec, Predictions
 from benchmarks.site import Site
 from benchmarks.workloads import Kit
 
+OWN_CODEC = "_own_codec"
+"""What is added to the name of a peer that packs as datarun does."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -56,6 +59,11 @@ class Contender(ABC):
         self.site = site
         self.codec = codec
         self.resources = contextlib.ExitStack()
+
+    @property
+    def name(self) -> str:
+        """Its name in the results."""
+        return self.key + (OWN_CODEC if self.codec is Codec.DATARUN else "")
 
     @classmethod
     def find_obstacle(cls) -> str | None:

@@ -33,6 +33,11 @@ class Datarun(Contender):
         self.last_run: list[int] = []
         self._raw_data: dict[str, int] = {}
 
+    @property
+    def name(self) -> str:
+        """Its name in the results; it has no other codec."""
+        return self.key
+
     def prepare(self, kit: Kit) -> None:
         """Upload the data, have it split, and run a few folds."""
         self._raw_data[kit.workload.name] = self.upload(kit)

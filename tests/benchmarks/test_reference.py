@@ -29,6 +29,13 @@ def test_what_got_slower_is_named():
     assert table.notes == ["SLOWER than the reference by more than 20% in every repeat: W1."]
 
 
+def test_without_a_reference_nothing_is_called_the_same():
+    table = make_guard_table({"W1": Spread.of([1.0])}, {})
+
+    assert table.rows == [["W1", "", "1.00", "1.00 to 1.00", "not in the reference"]]
+    assert "SAVE=1" in table.notes[0]
+
+
 def test_noise_is_not_called_slower():
     table = make_guard_table({"W1": Spread.of([0.9, 3.0])}, {"W1": 1.0})
 
