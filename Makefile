@@ -36,10 +36,10 @@ chaos: install
 	$(BIN)/python -m tests.faults.chaos --seed $(SEED) --folds $(FOLDS) --faults $(FAULTS)
 
 # QUICK=1 leaves out the slow peers and compares with benchmarks/reference.json; SAVE=1 with it makes
-# a new one. README=1 puts the table of folds into README.md. BENCHES names some of the benches.
+# a new one. README=1 puts the table of folds into README.md. BENCHES='folds latency' runs those.
 bench: $(VENV)/benched
 	$(BIN)/python -m benchmarks $(BENCHES) $(if $(QUICK),--quick) $(if $(SAVE),--save-reference) \
-	  $(if $(README),--readme)
+	  $(if $(README),--readme) $(if $(REPEATS),--repeats $(REPEATS))
 $(VENV)/benched: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@

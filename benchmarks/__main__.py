@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from benchmarks.benches import BENCHES
+from benchmarks.benches import BENCHES, FoldsBench
 from benchmarks.readme import write_readme
 from benchmarks.reference import make_guard_table, read_reference, write_reference
 from benchmarks.session import Session
@@ -51,6 +51,8 @@ def main(
     """Measure datarun beside its peers: all BENCHes, or those that are named."""
     if save_reference and not quick:
         raise click.UsageError("the reference is made of a quick run; add --quick")
+    if readme and names and FoldsBench.name not in names:
+        raise click.UsageError("the README shows the table of folds; add the bench `folds`")
     clear_environ()
     # Ended from outside, it still stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

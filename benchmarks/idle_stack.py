@@ -13,7 +13,7 @@ from flask import Flask
 
 from benchmarks.fold_work import TARGET
 from benchmarks.site import N_WORKERS, BenchError
-from benchmarks.stack import Stack, run_stack
+from benchmarks.stack import FoldEntry, Stack, run_stack
 from benchmarks.workloads import HELD_OUT, SPLIT_SEED
 from datarun_client.codec import encode_bytes, encode_indices
 
@@ -79,7 +79,7 @@ class IdleStack:
             if "gunicorn" in " ".join(process.cmdline())
         ]
 
-    def describe_fold(self, number: int, n_rows: int) -> dict[str, object]:
+    def describe_fold(self, number: int, n_rows: int) -> FoldEntry:
         """Make the entry to post for a fold of the submission that exists.
 
         Parameters

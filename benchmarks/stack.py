@@ -17,6 +17,9 @@ from datarun_client.states import State
 
 ACCOUNT = ("bench", "bench password")
 
+FoldEntry = dict[str, Any]
+"""A fold as it is posted."""
+
 _READY = re.compile(r"ready at (http://\S+)")
 
 _INTERVAL = 0.003

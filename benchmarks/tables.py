@@ -14,7 +14,7 @@ class Table:
     ----------
     title : str
     columns : sequence of str
-    rows : list of sequence of str
+    rows : list of list of str
         Each as long as `columns`.
     notes : list of str
         Sentences below it.
@@ -22,7 +22,7 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: list[Sequence[str]] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def to_markdown(self) -> str:

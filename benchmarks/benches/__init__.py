@@ -20,4 +20,4 @@ BENCHES: dict[str, Bench] = {
     )
 }
 
-__all__ = ["BENCHES", "Bench", "Results"]
+__all__ = ["BENCHES", "Bench", "FoldsBench", "Results"]

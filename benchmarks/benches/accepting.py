@@ -19,6 +19,7 @@ from benchmarks.benches.bench import Bench, Results
 from benchmarks.idle_stack import IdleStack
 from benchmarks.measurements import Spread, divide
 from benchmarks.session import Session
+from benchmarks.stack import FoldEntry
 from benchmarks.tables import Table, format_ratio, format_spread
 from datarun_client.codec import decode_base64
 
@@ -113,7 +114,7 @@ class AcceptingBench(Bench):
         }
 
 
-Take = Callable[[list[dict[str, object]]], float]
+Take = Callable[[list[FoldEntry]], float]
 """Takes folds as they are posted, and says how many seconds that took."""
 
 
@@ -130,7 +131,7 @@ def _measure(idle: IdleStack, load: Load, take: Take) -> float:
 def _make_post(idle: IdleStack) -> Take:
     """Make what posts folds to datarun."""
 
-    def post(folds: list[dict[str, object]]) -> float:
+    def post(folds: list[FoldEntry]) -> float:
         text = orjson.dumps(folds if len(folds) > 1 else folds[0])
         start = time.perf_counter()
         idle.stack.post_text("submissionfold/", text)
@@ -150,7 +151,7 @@ def _open_floor(idle: IdleStack) -> Iterator[Take]:
         database.commit()
         queue = Queue("bench-floor", connection=connection, serializer=JSONSerializer)
 
-        def insert(folds: list[dict[str, object]]) -> float:
+        def insert(folds: list[FoldEntry]) -> float:
             rows = [
                 (
                     fold["databoard_sf_id"],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from benchmarks.benches.bench import Results
-from benchmarks.contenders import LIMIT, PEERS, WITH_EITHER_CODEC, Datarun, PreloadedRQ
+from benchmarks.contenders import CONTENDERS, LIMIT, WITH_EITHER_CODEC, Datarun, PreloadedRQ
 from benchmarks.contenders.contender import OWN_CODEC
 from benchmarks.measurements import Spread, divide
 from benchmarks.tables import Table, format_milliseconds, format_ratio, format_spread
@@ -17,12 +17,14 @@ def find_measured(results: Results) -> list[Workload]:
 
 def make_ratio_table(results: Results) -> Table:
     """Make the table of makespans over the limit's."""
-    kinds = [kind for kind in PEERS if kind is not LIMIT and kind.key not in results["left_out"]]
+    kinds = [
+        kind for kind in CONTENDERS if kind is not LIMIT and kind.key not in results["left_out"]
+    ]
     workloads = sorted(find_measured(results), key=lambda workload: workload.is_no_op)
     rows = []
     for workload in workloads:
         seconds = results["workloads"][workload.name]["seconds"]
-        cells = [_format_cell(workload, seconds, kind.key) for kind in (*kinds, Datarun)]
+        cells = [_format_cell(workload, seconds, kind.key) for kind in kinds]
         twin = LIMIT.key + OWN_CODEC
         own = (
             format_ratio(Spread.of(divide(seconds[Datarun.key], seconds[twin])).median)
@@ -38,7 +40,7 @@ def make_ratio_table(results: Results) -> Table:
     titles = [kind.title for kind in kinds]
     table = Table(
         "Folds: makespan over joblib.Parallel(n_jobs=2) with the data loaded once",
-        ["work per fold", *titles, "datarun", "the same, all with its codec", "target", "moonshot"],
+        ["work per fold", *titles, "the same, all with its codec", "target", "moonshot"],
         rows,
     )
     table.notes.append(
@@ -46,7 +48,7 @@ def make_ratio_table(results: Results) -> Table:
     )
     table.notes += [
         f"Without {kind.title}: {reason}."
-        for kind in PEERS
+        for kind in CONTENDERS
         if (reason := results["left_out"].get(kind.key))
     ]
     return table
@@ -86,7 +88,7 @@ def make_floor_table(results: Results) -> Table:
 
 def make_time_table(results: Results) -> Table:
     """Make the table of medians and spreads."""
-    titles = {kind.key: kind.title for kind in (*PEERS, Datarun)}
+    titles = {kind.key: kind.title for kind in CONTENDERS}
     titles |= {kind.key + OWN_CODEC: f"{kind.title}, datarun's codec" for kind in WITH_EITHER_CODEC}
     rows = []
     for name, entry in results["workloads"].items():

@@ -17,10 +17,21 @@ PEERS: tuple[type[Contender], ...] = (
     RampTenFolds,
 )
 
-LIMIT = JoblibParallel
+CONTENDERS: tuple[type[Contender], ...] = (*PEERS, Datarun)
+
+LIMIT: type[Contender] = JoblibParallel
 """What ratios are of."""
 
 WITH_EITHER_CODEC: tuple[type[Contender], ...] = (JoblibParallel, PreloadedRQ)
 """Who packs once more as datarun does, where packing takes long."""
 
-__all__ = ["LIMIT", "PEERS", "WITH_EITHER_CODEC", "Contender", "Datarun", "PreloadedRQ", "Run"]
+__all__ = [
+    "CONTENDERS",
+    "LIMIT",
+    "PEERS",
+    "WITH_EITHER_CODEC",
+    "Contender",
+    "Datarun",
+    "PreloadedRQ",
+    "Run",
+]

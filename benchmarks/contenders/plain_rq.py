@@ -49,10 +49,7 @@ class PreloadedRQ(Contender):
         seconds = self._patience.wait(
             (kit.workload.name, len(jobs)), start, lambda: _have_ended(waiting)
         )
-        made = {
-            number: Predictions(*job.return_value())
-            for number, job in zip(numbers, jobs, strict=True)
-        }
+        made = {number: _read_result(job) for number, job in zip(numbers, jobs, strict=True)}
         for job in jobs:
             job.delete()
         return Run(seconds, made)
@@ -65,6 +62,11 @@ class ColdRQ(PreloadedRQ):
     title = "plain RQ, cold"
     is_slow = True
     preload = ()
+
+
+def _read_result(job: Job) -> Predictions:
+    full_train, test = job.return_value() or ()
+    return Predictions(full_train, test)
 
 
 def _have_ended(waiting: list[Job]) -> bool:

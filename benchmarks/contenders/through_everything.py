@@ -9,7 +9,7 @@ import orjson
 from benchmarks.contenders.contender import Contender, Run
 from benchmarks.fold_work import TARGET, Codec, Predictions
 from benchmarks.site import Site
-from benchmarks.stack import Stack
+from benchmarks.stack import FoldEntry, Stack
 from benchmarks.workloads import HELD_OUT, SPLIT_SEED, Kit
 from datarun_client.codec import decode_base64, encode_bytes, encode_indices
 
@@ -56,7 +56,7 @@ class Datarun(Contender):
         self.stack.ask("POST", "rawdata/split/", json=split)
         return raw_data
 
-    def describe_folds(self, kit: Kit, numbers: Sequence[int]) -> list[dict[str, object]]:
+    def describe_folds(self, kit: Kit, numbers: Sequence[int]) -> list[FoldEntry]:
         """Make the entries to post for folds of a workload, of one new submission.
 
         Parameters
