@@ -65,8 +65,10 @@ class ColdRQ(PreloadedRQ):
 
 
 def _read_result(job: Job) -> Predictions:
-    full_train, test = job.return_value() or ()
-    return Predictions(full_train, test)
+    made = job.return_value()
+    if made is None:
+        raise BenchError(f"Job {job.id} of plain RQ lost its result.")
+    return Predictions(*made)
 
 
 def _have_ended(waiting: list[Job]) -> bool:
