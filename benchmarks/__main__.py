@@ -19,6 +19,7 @@ from benchmarks.readme import write_readme
 from benchmarks.reference import make_guard_table, read_reference, write_reference
 from benchmarks.session import Session
 from benchmarks.site import clear_environ, open_site
+from benchmarks.workloads import WORKLOADS
 
 RESULTS = Path(__file__).with_name("results")
 N_REPEATS = 3
@@ -35,7 +36,12 @@ VERSIONS = ("numpy", "pandas", "scikit-learn", "joblib", "rq", "redis")
     show_default=True,
     help="Interleaved repeats of each.",
 )
-@click.option("--only", multiple=True, metavar="WORKLOAD", help="Only these workloads of folds.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice([workload.name for workload in WORKLOADS]),
+    help="Only this workload of folds, or those.",
+)
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where the results go.")
 @click.option("--save-reference", is_flag=True, help="Let this quick run be the reference.")
 @click.option("--readme", is_flag=True, help="Put this run's table of folds into README.md.")

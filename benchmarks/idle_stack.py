@@ -41,7 +41,7 @@ class IdleStack:
     stack: Stack
     process: psutil.Process
     raw_data: int
-    submission: int = 0
+    submission: int
 
     @cached_property
     def environ(self) -> dict[str, str]:
@@ -79,24 +79,26 @@ class IdleStack:
             if "gunicorn" in " ".join(process.cmdline())
         ]
 
-    def describe_fold(self, number: int, n_rows: int) -> FoldEntry:
-        """Make the entry to post for a fold of the submission that exists.
 
-        Parameters
-        ----------
-        number : int
-            The fold's.
-        n_rows : int
-            How many rows it names; the text has about three bytes for each.
-        """
-        rows = np.random.default_rng(number).permutation(int(N_ROWS * (1 - HELD_OUT)))[:n_rows]
-        cut = n_rows * 3 // 4
-        return {
-            "databoard_sf_id": number,
-            "databoard_s_id": self.submission,
-            "train_is": encode_indices(rows[:cut]),
-            "test_is": encode_indices(rows[cut:]),
-        }
+def describe_fold(number: int, submission: int, n_rows: int) -> FoldEntry:
+    """Make the entry to post for a fold of the idle stack's data set.
+
+    Parameters
+    ----------
+    number : int
+        The fold's.
+    submission : int
+    n_rows : int
+        How many rows it names; the text has about three bytes for each.
+    """
+    rows = np.random.default_rng(number).permutation(int(N_ROWS * (1 - HELD_OUT)))[:n_rows]
+    cut = n_rows * 3 // 4
+    return {
+        "databoard_sf_id": number,
+        "databoard_s_id": submission,
+        "train_is": encode_indices(rows[:cut]),
+        "test_is": encode_indices(rows[cut:]),
+    }
 
 
 @contextlib.contextmanager
@@ -111,7 +113,7 @@ def run_idle_stack(home: Path) -> Iterator[IdleStack]:
     with run_stack(home, N_WORKERS) as stack:
         raw_data = _upload(stack)
         (number,) = stack.take_numbers(1)
-        fold = IdleStack(stack, psutil.Process(), raw_data, number).describe_fold(number, 100)
+        fold = describe_fold(number, number, 100)
         new = {"raw_data": raw_data, "files": {"classifier.py": _SOURCE}}
         # It fails, as its classifier does nothing, and then the split has been done.
         stack.ask("POST", "submissionfold/", json={**fold, **new})

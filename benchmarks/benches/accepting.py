@@ -16,7 +16,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from benchmarks.benches.bench import Bench, Results
-from benchmarks.idle_stack import IdleStack
+from benchmarks.idle_stack import IdleStack, describe_fold
 from benchmarks.measurements import Spread, divide
 from benchmarks.session import Session
 from benchmarks.stack import FoldEntry
@@ -122,7 +122,10 @@ def _measure(idle: IdleStack, load: Load, take: Take) -> float:
     """Give a load, and say how many folds a second were taken."""
     numbers = idle.stack.take_numbers(load.n_requests * load.n_folds)
     requests = [
-        [idle.describe_fold(number, load.n_rows) for number in numbers[place :: load.n_requests]]
+        [
+            describe_fold(number, idle.submission, load.n_rows)
+            for number in numbers[place :: load.n_requests]
+        ]
         for place in range(load.n_requests)
     ]
     return len(numbers) / sum(take(folds) for folds in requests)

@@ -33,6 +33,8 @@ from datarun_client.codec import unpack_predictions
 N_SLOW_FOLDS = 20
 """For those who need seconds for each."""
 
+SLOW = "not in a quick run, since it needs seconds for each fold"
+
 
 class FoldsBench(Bench):
     """Makespans of folds, as ratios to the limit's."""
@@ -45,7 +47,7 @@ class FoldsBench(Bench):
         with contextlib.ExitStack() as started:
             contenders: list[Contender] = []
             for kind in PEERS:
-                obstacle = "slow" if session.is_quick and kind.is_slow else kind.find_obstacle()
+                obstacle = SLOW if session.is_quick and kind.is_slow else kind.find_obstacle()
                 if obstacle:
                     left_out[kind.key] = obstacle
                     session.tell(f"without {kind.title}: {obstacle}")
@@ -120,12 +122,12 @@ def _measure_workload(
             if contender is session.datarun:
                 posted = time.time()
             run = contender.run(kit, range(count))
-            check_predictions(kit, contender, run.predictions, expected)
+            check_predictions(kit, contender, range(count), run.predictions, expected)
             each = N_WORKERS * run.seconds / count
             seconds.setdefault(key, []).append(each)
             session.tell(
                 f"{workload.name}: repeat {repeat + 1} of {session.n_repeats}, "
-                f"{contender.title}: {format_milliseconds(each)} a fold and worker"
+                f"{contender.name}: {format_milliseconds(each)} a fold and worker"
             )
     traces = collect_traces(session.stack, session.datarun.last_run, posted)
     return {"seconds": seconds, "folds": folds, "traces": traces}
@@ -134,16 +136,30 @@ def _measure_workload(
 def check_predictions(
     kit: Kit,
     contender: Contender,
+    numbers: Sequence[int],
     made: Mapping[int, Predictions],
     expected: dict[int, Predictions],
 ) -> None:
     """Check that a contender did all folds, and predicted what the first one did.
+
+    Parameters
+    ----------
+    kit : Kit
+    contender : Contender
+    numbers : sequence of int
+        The folds that it was to do.
+    made : mapping
+        What it predicted, by fold.
+    expected : dict
+        What is known of the folds already; gets those that are new.
 
     Raises
     ------
     BenchError
         If it didn't; its time means nothing then.
     """
+    if sorted(made) != sorted(numbers):
+        raise BenchError(f"{contender.title} did the folds {sorted(made)} of {kit.workload.name}.")
     for number, predictions in made.items():
         first = expected.setdefault(number, predictions)
         for packed, other, n_rows in (

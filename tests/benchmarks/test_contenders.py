@@ -40,11 +40,13 @@ def test_predictions_of_another_fold_are_found_out(kit, tmp_path):
     contender = JoblibParallel(Site(tmp_path, ""))
     expected = {}
 
-    check_predictions(kit, contender, {0: first}, expected)
-    check_predictions(kit, contender, {0: first}, expected)
+    check_predictions(kit, contender, [0], {0: first}, expected)
+    check_predictions(kit, contender, [0], {0: first}, expected)
 
+    with pytest.raises(BenchError, match="did the folds"):
+        check_predictions(kit, contender, [0, 1], {0: first}, expected)
     with pytest.raises(BenchError, match="fold 0 of W1"):
-        check_predictions(kit, contender, {0: second}, expected)
+        check_predictions(kit, contender, [0], {0: second}, expected)
 
 
 @pytest.mark.parametrize("module", ["benchmarks.workers.rq_worker", "benchmarks.fold_work"])
