@@ -4,6 +4,7 @@ from typing import Any
 
 import flask_smorest
 from flask import Request
+from marshmallow import RAISE
 from webargs.flaskparser import FlaskParser
 
 from datarun_api.openapi import describe_access
@@ -17,6 +18,8 @@ class JsonParser(FlaskParser):
     """Reads a body by the application's JSON provider, which bounds how deep it may nest."""
 
     DEFAULT_VALIDATION_STATUS = 400
+    # A misspelt filter must not list everything.
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": RAISE}
 
     def _raw_load_json(self, req: Request) -> Any:
         return req.get_json()

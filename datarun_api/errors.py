@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 from flask import Flask, Response, jsonify
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -208,5 +209,7 @@ def register_error_handlers(app: Flask) -> None:
         return response
 
     app.register_error_handler(DBAPIError, refuse_for_now)
+    # Lists are read past SQLAlchemy.
+    app.register_error_handler(psycopg.OperationalError, refuse_for_now)
     app.register_error_handler(PoolTimeoutError, refuse_for_now)
     app.register_error_handler(RedisError, refuse_for_now)

@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     DateTime,
     Enum,
     ForeignKey,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
 
 from datarun_api.transitions import Status
@@ -158,10 +160,15 @@ class RawData(Base):
     n_train: Mapped[int | None] = mapped_column()
     n_test: Mapped[int | None] = mapped_column()
 
-    @property
+    @hybrid_property
     def files_path(self) -> str:
-        """The data set's logical path; never one of the server's."""
+        """Give the data set's logical path; never one of the server's."""
         return f"rawdata/{self.id}"
+
+    @files_path.inplace.expression
+    @classmethod
+    def _write_files_path(cls) -> ColumnElement[str]:
+        return func.concat("rawdata/", cls.id)
 
     @property
     def split_job_id(self) -> str:
@@ -214,6 +221,9 @@ class SubmissionFold(Base):
             "databoard_sf_id",
             postgresql_where=text("new AND state = 'TESTED'"),
         ),
+        # Lists of the folds in a state, and of those that changed lately.
+        Index("ix_submission_fold_state", "owner_id", "state", "databoard_sf_id"),
+        Index("ix_submission_fold_changed", "owner_id", "changed_at"),
         Index(
             "ix_submission_fold_queued",
             "priority",
@@ -284,6 +294,10 @@ class SubmissionFold(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
+    # When anything of it changed last, its lease included.
+    changed_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), onupdate=func.clock_timestamp(), deferred=True
+    )
 
     submission: Mapped[Submission] = relationship(viewonly=True)
 

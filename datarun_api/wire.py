@@ -1,5 +1,6 @@
 """Rows as the wire shows them; `schemas` says the same to `/openapi.json`."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datarun_api.folds import list_inputs
@@ -8,53 +9,86 @@ from datarun_api.progress import describe_progress
 from datarun_client.codec import encode_base64
 from datarun_client.workflow_elements import parse_workflow_elements
 
+RAW_DATA_FIELDS = (
+    "id",
+    "name",
+    "files_path",
+    "workflow_elements",
+    "target_column",
+    "time_limit",
+    "memory_limit",
+    "split_state",
+    "split_error",
+    "n_train",
+    "n_test",
+    "created_at",
+)
+"""The fields of `RawDataSchema`; each is an attribute of `RawData`."""
+
+PREDICTION_FIELDS = (
+    "databoard_sf_id",
+    "databoard_s",
+    "full_train_predictions",
+    "test_predictions",
+    "state",
+    "log_messages",
+    *MEASURES,
+)
+"""The fields of `PredictionSchema`; each is an attribute of `SubmissionFold`."""
+
+FOLD_FIELDS = (
+    *PREDICTION_FIELDS,
+    "train_is",
+    "test_is",
+    "priority",
+    "new",
+    "failure_kind",
+    "attempt",
+    "hash_files",
+    "created_at",
+    "started_at",
+    "finished_at",
+)
+"""The fields of `SubmissionFoldSchema`."""
+
+LIGHT_FIELDS = ("databoard_sf_id", "databoard_s", "state", "new")
+"""The fields of `SubmissionFoldLightSchema`."""
+
+PACKED = ("train_is", "test_is", "full_train_predictions", "test_predictions")
+"""The fields that the database keeps as zlib streams, and the wire shows as text."""
+
+
+def dump_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Show rows of a table.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The fields that are shown.
+    rows : iterable of sequence
+        Their values, in the order of the names.
+    """
+    entries = [dict(zip(names, row, strict=True)) for row in rows]
+    for name in PACKED:
+        if name in names:
+            for entry in entries:
+                entry[name] = _encode(entry[name])
+    return entries
+
 
 def dump_raw_data(raw_data: RawData) -> dict[str, Any]:
     """Show a data set as in `RawDataSchema`."""
-    return {
-        "id": raw_data.id,
-        "name": raw_data.name,
-        "files_path": raw_data.files_path,
-        "workflow_elements": raw_data.workflow_elements,
-        "target_column": raw_data.target_column,
-        "time_limit": raw_data.time_limit,
-        "memory_limit": raw_data.memory_limit,
-        "split_state": raw_data.split_state,
-        "split_error": raw_data.split_error,
-        "n_train": raw_data.n_train,
-        "n_test": raw_data.n_test,
-        "created_at": raw_data.created_at,
-    }
+    return _dump(raw_data, RAW_DATA_FIELDS)
 
 
 def dump_prediction(fold: SubmissionFold) -> dict[str, Any]:
     """Show a fold's predictions and measures as in `PredictionSchema`."""
-    return {
-        "databoard_sf_id": fold.databoard_sf_id,
-        "databoard_s": fold.databoard_s,
-        "full_train_predictions": _encode(fold.full_train_predictions),
-        "test_predictions": _encode(fold.test_predictions),
-        "state": fold.state,
-        "log_messages": fold.log_messages,
-        **{measure: getattr(fold, measure) for measure in MEASURES},
-    }
+    return _dump(fold, PREDICTION_FIELDS)
 
 
 def dump_fold(fold: SubmissionFold) -> dict[str, Any]:
     """Show a fold with all its fields as in `SubmissionFoldSchema`."""
-    return {
-        **dump_prediction(fold),
-        "train_is": _encode(fold.train_is),
-        "test_is": _encode(fold.test_is),
-        "priority": fold.priority,
-        "new": fold.new,
-        "failure_kind": fold.failure_kind,
-        "attempt": fold.attempt,
-        "hash_files": fold.hash_files,
-        "created_at": fold.created_at,
-        "started_at": fold.started_at,
-        "finished_at": fold.finished_at,
-    }
+    return _dump(fold, FOLD_FIELDS)
 
 
 def dump_fold_detail(fold: SubmissionFold) -> dict[str, Any]:
@@ -84,16 +118,6 @@ def dump_attempt(attempt: Attempt, fold: SubmissionFold) -> dict[str, Any]:
 def dump_posted_fold(fold: SubmissionFold) -> dict[str, Any]:
     """Show a fold that was posted, with its job."""
     return {**dump_fold(fold), "task_id": fold.job_id}
-
-
-def dump_light_fold(fold: SubmissionFold) -> dict[str, Any]:
-    """Show a fold's state as in `SubmissionFoldLightSchema`."""
-    return {
-        "databoard_sf_id": fold.databoard_sf_id,
-        "databoard_s": fold.databoard_s,
-        "state": fold.state,
-        "new": fold.new,
-    }
 
 
 def dump_fold_claim(fold: SubmissionFold, lease: float) -> dict[str, Any]:
@@ -139,6 +163,12 @@ def dump_split_claim(raw_data: RawData, lease: float) -> dict[str, Any]:
         "memory_limit": raw_data.memory_limit,
         "files": raw_data.files,
     }
+
+
+def _dump(row: RawData | SubmissionFold, names: Sequence[str]) -> dict[str, Any]:
+    """Show a row's fields."""
+    (entry,) = dump_rows(names, [[getattr(row, name) for name in names]])
+    return entry
 
 
 def _encode(packed: bytes | None) -> str | None:

@@ -4,11 +4,11 @@ from typing import Any
 
 from flask import Response, jsonify
 from flask.views import MethodView
-from sqlalchemy import select
 
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
-from datarun_api.extensions import db
+from datarun_api.list_schemas import RawDataEntrySchema, RawDataListQuerySchema
+from datarun_api.listing import HEADERS, UNCHANGED, Listing, send_list
 from datarun_api.models import RawData
 from datarun_api.raw_data import create_raw_data, delete_raw_data, request_split
 from datarun_api.schemas import (
@@ -30,12 +30,13 @@ class RawDataList(MethodView):
     """List all data sets, or submit a new one."""
 
     @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
-    @blueprint.response(200, RawDataSchema(many=True))
-    def get(self) -> Response:
-        """List all data sets."""
-        query = select(RawData).where(RawData.owner_id == get_account().namespace)
-        rows = db.session.scalars(query.order_by(RawData.id))
-        return jsonify([dump_raw_data(row) for row in rows])
+    @blueprint.arguments(RawDataListQuerySchema, location="query")
+    @blueprint.response(200, RawDataEntrySchema(many=True), headers=HEADERS)
+    @blueprint.alt_response(304, description=UNCHANGED)
+    def get(self, query: dict[str, Any]) -> Response:
+        """List all data sets, or a page of them."""
+        owned = RawData.owner_id == get_account().namespace
+        return send_list(Listing(RawData.id, conditions=[owned], **query))
 
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.arguments(RawDataInputSchema)

@@ -5,15 +5,20 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask.views import MethodView
 from marshmallow import ValidationError
-from sqlalchemy import select
-from sqlalchemy.orm import undefer
 
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
 from datarun_api.errors import BadInputError
-from datarun_api.extensions import db
+from datarun_api.fold_filters import make_conditions
 from datarun_api.fold_intake import BulkError, accept_folds
 from datarun_api.folds import cancel_fold, get_fold, list_attempts
+from datarun_api.list_schemas import (
+    FoldLightListQuerySchema,
+    FoldListQuerySchema,
+    SubmissionFoldEntrySchema,
+    SubmissionFoldLightEntrySchema,
+)
+from datarun_api.listing import HEADERS, UNCHANGED, Listing, send_list
 from datarun_api.models import SubmissionFold
 from datarun_api.raw_data import delete_submission
 from datarun_api.schemas import (
@@ -21,15 +26,11 @@ from datarun_api.schemas import (
     ErrorSchema,
     SubmissionFoldDetailSchema,
     SubmissionFoldInputSchema,
-    SubmissionFoldLightSchema,
     SubmissionFoldPostedSchema,
-    SubmissionFoldSchema,
 )
 from datarun_api.wire import (
     dump_attempt,
-    dump_fold,
     dump_fold_detail,
-    dump_light_fold,
     dump_posted_fold,
 )
 from datarun_client.states import Role
@@ -52,12 +53,12 @@ class SubmissionFoldList(MethodView):
     """List all folds, or post new ones."""
 
     @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
-    @blueprint.response(200, SubmissionFoldSchema(many=True))
-    def get(self) -> Response:
-        """List all folds with all their fields."""
-        query = select(SubmissionFold).where(SubmissionFold.owner_id == get_account().namespace)
-        query = query.order_by(SubmissionFold.databoard_sf_id).options(undefer("*"))
-        return jsonify([dump_fold(fold) for fold in db.session.scalars(query)])
+    @blueprint.arguments(FoldListQuerySchema, location="query")
+    @blueprint.response(200, SubmissionFoldEntrySchema(many=True), headers=HEADERS)
+    @blueprint.alt_response(304, description=UNCHANGED)
+    def get(self, query: dict[str, Any]) -> Response:
+        """List all folds with all their fields, or some of them."""
+        return send_list(make_listing(query))
 
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.doc(
@@ -148,12 +149,19 @@ class SubmissionFoldLightList(MethodView):
     """The states of all folds."""
 
     @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
-    @blueprint.response(200, SubmissionFoldLightSchema(many=True))
-    def get(self) -> Response:
-        """List number, submission, state and ``new`` of all folds."""
-        query = select(SubmissionFold).where(SubmissionFold.owner_id == get_account().namespace)
-        rows = db.session.scalars(query.order_by(SubmissionFold.databoard_sf_id))
-        return jsonify([dump_light_fold(fold) for fold in rows])
+    @blueprint.arguments(FoldLightListQuerySchema, location="query")
+    @blueprint.response(200, SubmissionFoldLightEntrySchema(many=True), headers=HEADERS)
+    @blueprint.alt_response(304, description=UNCHANGED)
+    def get(self, query: dict[str, Any]) -> Response:
+        """List number, submission, state and ``new`` of all folds, or of some of them."""
+        return send_list(make_listing(query))
+
+
+def make_listing(query: dict[str, Any]) -> Listing:
+    """Say which folds of the account that asks are listed."""
+    page = {name: query[name] for name in ("names", "limit", "cursor") if name in query}
+    conditions = make_conditions(get_account().namespace, query)
+    return Listing(SubmissionFold.databoard_sf_id, conditions=conditions, **page)
 
 
 def load_folds(payload: list[Any]) -> list[dict[str, Any]]:

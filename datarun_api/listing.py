@@ -1,0 +1,224 @@
+"""Lists of rows: filtered, page by page, with an ETag, and streamed.
+
+A list goes from a server-side cursor to the socket a few rows at a time, as plain values and never
+as objects of the models, so that its length costs no memory. Two queries make it: the first looks
+over the rows without their large columns and says how many there are, where the page ends, which
+versions of them it saw and how large they are; the second reads them.
+
+The versions are PostgreSQL's own: every change of a row gives it another ``xmin``. What changes
+between the two queries is in the body, but not in the ETag, so that the next look has it again.
+
+A stream that breaks off in the middle is an error in the server's log and a connection that is
+closed before its last chunk; and the JSON has no end, so that nobody takes it for a whole list.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import psycopg
+from flask import Response, request
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Enum,
+    LargeBinary,
+    Select,
+    SQLColumnExpression,
+    String,
+    Text,
+    cast,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+)
+from sqlalchemy.orm import InstrumentedAttribute
+
+from datarun_api.extensions import db
+from datarun_api.wire import dump_rows
+from datarun_client import __version__
+
+CHUNK_BYTES = 1 << 20
+"""How much of a list is in memory at a time, if its rows aren't larger."""
+
+MAX_CHUNK_ROWS = 1000
+
+HEADERS = {
+    "ETag": {"schema": {"type": "string"}, "description": "For `If-None-Match`."},
+    "Link": {
+        "schema": {"type": "string"},
+        "description": 'Where the next page is, if there is one: `<address>; rel="next"`.',
+    },
+}
+"""What a list tells beside its body, for `/openapi.json`."""
+
+UNCHANGED = "It is as `If-None-Match` says."
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which rows a request lists, and what of them.
+
+    Attributes
+    ----------
+    key : InstrumentedAttribute
+        The number that orders the rows; no two of those listed have the same.
+    names : sequence of str
+        The fields that are shown; attributes of the model.
+    conditions : sequence of ColumnElement
+        What is true of the rows that are listed.
+    limit : int, optional
+        How many rows a page has; all if it is None.
+    cursor : int, optional
+        The key of the last row of the page before.
+    """
+
+    key: InstrumentedAttribute[int]
+    names: Sequence[str]
+    conditions: Sequence[ColumnElement[bool]]
+    limit: int | None = None
+    cursor: int | None = None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is known of a page before its rows are read.
+
+    Attributes
+    ----------
+    n_rows : int
+    last : int or None
+        The key of its last row; None if there is no row.
+    versions : int
+        One number for the keys and the versions of its rows.
+    row_bytes : int
+        How large the large columns of its largest row are.
+    """
+
+    n_rows: int
+    last: int | None
+    versions: int
+    row_bytes: int
+
+    @property
+    def etag(self) -> str:
+        """What changes when a row of the page does, or the release that writes it."""
+        return f"{__version__}-{self.n_rows}-{self.versions:x}"
+
+
+def send_list(listing: Listing) -> Response:
+    """Send a page of a list, or say that the caller has it already.
+
+    Raises
+    ------
+    DBAPIError, psycopg.Error
+        If the database fails before the first row; later it ends the stream.
+    """
+    page = _look_over(listing)
+    if request.if_none_match.contains_weak(page.etag):
+        response = Response(status=304)
+    else:
+        response = _stream(listing, page)
+    response.set_etag(page.etag, weak=True)
+    if page.n_rows == listing.limit and page.last is not None and _has_more(listing, page.last):
+        response.headers["Link"] = f'<{_make_next_address(page.last)}>; rel="next"'
+    return response
+
+
+def _look_over(listing: Listing) -> Overview:
+    """Find out about a page what can be known without its large columns."""
+    model = listing.key.class_
+    large = [
+        func.coalesce(func.octet_length(column), 0)
+        for column in _list_columns(listing)
+        if isinstance(column.type, LargeBinary | Text)
+    ]
+    rows = _select(
+        listing,
+        listing.key.label("key"),
+        cast(cast(literal_column(f"{model.__tablename__}.xmin"), Text), BigInteger).label("xmin"),
+        sum(large, literal_column("0")).label("bytes"),
+    ).subquery()
+    overview = select(
+        func.count(),
+        func.max(rows.c.key),
+        func.sum(func.hashint8extended(rows.c.key, rows.c.xmin)),
+        func.max(rows.c.bytes),
+    )
+    n_rows, last, versions, row_bytes = db.session.execute(overview).one()
+    return Overview(n_rows, last, int(versions or 0), row_bytes or 0)
+
+
+def _stream(listing: Listing, page: Overview) -> Response:
+    """Read a page's rows; the first of them now, so that an early failure is a refusal."""
+    n_chunk = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES // (page.row_bytes + 1)))
+    query = _select(listing, *_list_columns(listing)).order_by(None).order_by(listing.key)
+    if listing.limit is not None:
+        query = query.where(listing.key <= (-1 if page.last is None else page.last))
+    # The stream outlives the request's session, so it has a connection of its own.
+    db.session.rollback()
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(db.engine.connect())
+        cursor = stack.enter_context(_open_cursor(connection, query))
+        first = cursor.fetchmany(n_chunk)
+        opened = stack.pop_all()
+
+    def write() -> Iterator[bytes]:
+        yield b"[" + _write_rows(listing.names, first)
+        while rows := cursor.fetchmany(n_chunk):
+            yield b"," + _write_rows(listing.names, rows)
+        yield b"]\n"
+
+    response = Response(write(), mimetype="application/json")
+    response.call_on_close(opened.close)
+    return response
+
+
+def _open_cursor(connection: Connection, query: Select[Any]) -> psycopg.ServerCursor[Any]:
+    """Open a cursor of psycopg's own on the server.
+
+    SQLAlchemy's would read bytes as hexadecimal text and wrap every row, which takes twice as long.
+    """
+    compiled = query.compile(connection.engine, compile_kwargs={"render_postcompile": True})
+    driver: Any = connection.connection.driver_connection
+    cursor: psycopg.ServerCursor[Any] = driver.cursor("list", binary=True)
+    cursor.execute(str(compiled), compiled.params)
+    return cursor
+
+
+def _write_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """Write rows as JSON without the brackets of a list."""
+    return orjson.dumps(dump_rows(names, rows))[1:-1]
+
+
+def _has_more(listing: Listing, last: int) -> bool:
+    rows = _select(listing, listing.key).where(listing.key > last).limit(1)
+    return db.session.scalar(rows) is not None
+
+
+def _select(listing: Listing, *columns: SQLColumnExpression[Any]) -> Select[Any]:
+    """Ask for columns of a page's rows."""
+    query = select(*columns).where(*listing.conditions)
+    if listing.cursor is not None:
+        query = query.where(listing.key > listing.cursor)
+    return query if listing.limit is None else query.order_by(listing.key).limit(listing.limit)
+
+
+def _list_columns(listing: Listing) -> list[ColumnElement[Any]]:
+    """Name the columns of the fields; an enum's text is shown as it is kept."""
+    columns = [getattr(listing.key.class_, name) for name in listing.names]
+    return [
+        type_coerce(column, String) if isinstance(column.type, Enum) else column
+        for column in columns
+    ]
+
+
+def _make_next_address(last: int) -> str:
+    """Address the next page; relative, as only a proxy in front of us knows how we are called."""
+    query = urlencode({**request.args.to_dict(), "cursor": last})
+    return f"{request.root_path}{request.path}?{query}"
