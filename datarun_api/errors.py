@@ -6,8 +6,9 @@
     ├── BadInputError     400
     ├── ForbiddenError    403
     ├── NotFoundError     404
+    ├── NotAcceptableError    406
     ├── ConflictError     409   what exists says otherwise
-    └── TooManyRequestsError 429
+    └── TooManyRequestsError  429
 
 Views and the functions that they call raise these; `write_http_exception` writes them, and with
 them whatever Flask, webargs and the database raise on their own. `REFUSALS` says of each status
@@ -133,6 +134,12 @@ class NotFoundError(ApiError):
     """There is no such thing in this account."""
 
     code = 404
+
+
+class NotAcceptableError(ApiError):
+    """It doesn't come as the content type that was asked for."""
+
+    code = 406
 
 
 class ConflictError(ApiError):

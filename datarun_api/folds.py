@@ -6,11 +6,12 @@ requests about one fold follow one another.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import func, select, update
+from sqlalchemy import ARRAY, ColumnElement, Integer, any_, func, literal, select, update
 from sqlalchemy.orm import undefer
 
 from datarun_api.errors import BadInputError, ConflictError, NotFoundError
@@ -28,7 +29,12 @@ from datarun_api.models import (
 )
 from datarun_api.raw_data import MAX_LOSSES, SPECIFIC
 from datarun_api.transitions import Act, Event, decide
-from datarun_client.codec import decode_base64, is_finite, unpack_predictions
+from datarun_client.codec import (
+    decode_base64,
+    hash_predictions,
+    is_finite,
+    unpack_predictions,
+)
 from datarun_client.errors import CodecError
 from datarun_client.states import FailureKind, Queue, State
 
@@ -50,7 +56,7 @@ def get_fold(owner_id: int, databoard_sf_id: int) -> SubmissionFold:
         If there is none.
     """
     fold = db.session.scalar(
-        select(SubmissionFold).where(*_is_fold(owner_id, databoard_sf_id)).options(undefer("*"))
+        select(SubmissionFold).where(*is_fold(owner_id, databoard_sf_id)).options(undefer("*"))
     )
     if fold is None:
         raise make_not_found(databoard_sf_id)
@@ -312,25 +318,24 @@ def enqueue_queued(folds: Iterable[SubmissionFold]) -> None:
     get_queues().enqueue_folds([fold for fold in folds if fold.queued_at is not None])
 
 
-def hand_out_list(owner_id: int, numbers: Sequence[int]) -> list[SubmissionFold]:
-    """Hand out the folds of a list; those with predictions aren't new any more."""
-    chosen = (
-        SubmissionFold.owner_id == owner_id,
-        SubmissionFold.databoard_sf_id.in_(numbers),
-    )
+def mark_handed_out(owner_id: int, numbers: Sequence[int]) -> None:
+    """Note that folds are handed out: those with predictions aren't new any more."""
     db.session.execute(
         update(SubmissionFold)
-        .where(*chosen, SubmissionFold.state == State.TESTED, SubmissionFold.new)
+        .where(
+            SubmissionFold.owner_id == owner_id,
+            is_among(numbers),
+            SubmissionFold.state == State.TESTED,
+            SubmissionFold.new,
+        )
         .values(new=False)
     )
-    folds = db.session.scalars(
-        select(SubmissionFold)
-        .where(*chosen)
-        .options(undefer("*"))
-        .order_by(SubmissionFold.databoard_sf_id)
-    ).all()
     db.session.commit()
-    return list(folds)
+
+
+def is_among(numbers: Sequence[int]) -> ColumnElement[bool]:
+    """Say in SQL that a fold's number is one of these, however many they are."""
+    return SubmissionFold.databoard_sf_id == any_(literal(numbers, ARRAY(Integer)))
 
 
 def hand_out_new(owner_id: int, raw_data_id: int | None) -> list[SubmissionFold]:
@@ -355,7 +360,8 @@ def hand_out_new(owner_id: int, raw_data_id: int | None) -> list[SubmissionFold]
     return folds
 
 
-def _is_fold(owner_id: int, databoard_sf_id: int) -> tuple[Any, Any]:
+def is_fold(owner_id: int, databoard_sf_id: int) -> tuple[Any, Any]:
+    """Say in SQL which fold is meant."""
     return (
         SubmissionFold.owner_id == owner_id,
         SubmissionFold.databoard_sf_id == databoard_sf_id,
@@ -364,7 +370,7 @@ def _is_fold(owner_id: int, databoard_sf_id: int) -> tuple[Any, Any]:
 
 def _lock_fold(owner_id: int, databoard_sf_id: int) -> SubmissionFold | None:
     fold: SubmissionFold | None = db.session.scalar(
-        select(SubmissionFold).where(*_is_fold(owner_id, databoard_sf_id)).with_for_update()
+        select(SubmissionFold).where(*is_fold(owner_id, databoard_sf_id)).with_for_update()
     )
     return fold
 
@@ -389,10 +395,11 @@ def _keep_result(fold: SubmissionFold, payload: dict[str, Any]) -> None:
     """Write a checked result into a fold."""
     if payload["state"] is State.TESTED:
         raw_data = fold.submission.raw_data
-        fold.full_train_predictions = _check_predictions(payload, "full_train", raw_data.n_train)
-        fold.full_train_shape = payload["full_train_shape"]
-        fold.test_predictions = _check_predictions(payload, "test", raw_data.n_test)
-        fold.test_shape = payload["test_shape"]
+        for part, n_samples in (("full_train", raw_data.n_train), ("test", raw_data.n_test)):
+            checked = _check_predictions(payload, part, n_samples)
+            setattr(fold, f"{part}_predictions", checked.packed)
+            setattr(fold, f"{part}_shape", payload[f"{part}_shape"])
+            setattr(fold, f"{part}_sha256", checked.sha256)
     fold.state = payload["state"]
     fold.failure_kind = payload["failure_kind"] if fold.state is State.ERROR else None
     fold.log_messages = payload["log_messages"]
@@ -408,13 +415,16 @@ def _keep_result(fold: SubmissionFold, payload: dict[str, Any]) -> None:
     )
 
 
-def _check_predictions(payload: dict[str, Any], part: str, n_samples: int | None) -> bytes:
-    """Check predictions as a worker delivered them.
+@dataclass(frozen=True)
+class _Predictions:
+    """Predictions that were checked: their zlib stream, and the SHA-256 of what is in it."""
 
-    Returns
-    -------
-    bytes
-        Their zlib stream.
+    packed: bytes
+    sha256: str
+
+
+def _check_predictions(payload: dict[str, Any], part: str, n_samples: int | None) -> _Predictions:
+    """Check predictions as a worker delivered them.
 
     Raises
     ------
@@ -434,4 +444,4 @@ def _check_predictions(payload: dict[str, Any], part: str, n_samples: int | None
     if not is_finite(values):
         text = "The predictions must be finite."
         raise BadInputError(text, {field: [text]})
-    return packed
+    return _Predictions(packed, hash_predictions(values))

@@ -58,10 +58,7 @@ class Words(DelimitedList):
 
 def choose_fields(names: Iterable[str]) -> Words:
     """Describe the choice among a list's fields."""
-    names = tuple(names)
-    return Words(
-        names, data_key="fields", load_default=names, metadata=describe("Show these fields only.")
-    )
+    return Words(names, data_key="fields", metadata=describe("Show these fields only."))
 
 
 class ListQuerySchema(ma.Schema):

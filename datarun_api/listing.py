@@ -13,7 +13,7 @@ closed before its last chunk; and the JSON has no end, so that nobody takes it f
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -56,8 +56,6 @@ HEADERS = {
     },
 }
 """What a list tells beside its body, for `/openapi.json`."""
-
-UNCHANGED = "It is as `If-None-Match` says."
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def send_list(listing: Listing) -> Response:
     DBAPIError, psycopg.Error
         If the database fails before the first row; later it ends the stream.
     """
-    page = _look_over(listing)
+    page = look_over(listing)
     if request.if_none_match.contains_weak(page.etag):
         response = Response(status=304)
     else:
@@ -130,7 +128,12 @@ def send_list(listing: Listing) -> Response:
     return response
 
 
-def _look_over(listing: Listing) -> Overview:
+def send_all(listing: Listing) -> Response:
+    """Send the rows of a list that isn't asked for again; errors as in `send_list`."""
+    return _stream(listing, look_over(listing))
+
+
+def look_over(listing: Listing) -> Overview:
     """Find out about a page what can be known without its large columns."""
     model = listing.key.class_
     large = [
@@ -155,28 +158,62 @@ def _look_over(listing: Listing) -> Overview:
 
 
 def _stream(listing: Listing, page: Overview) -> Response:
-    """Read a page's rows; the first of them now, so that an early failure is a refusal."""
-    n_chunk = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES // (page.row_bytes + 1)))
-    query = _select(listing, *_list_columns(listing)).order_by(None).order_by(listing.key)
-    if listing.limit is not None:
-        query = query.where(listing.key <= (-1 if page.last is None else page.last))
-    # The stream outlives the request's session, so it has a connection of its own.
-    db.session.rollback()
-    with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(db.engine.connect())
-        cursor = stack.enter_context(_open_cursor(connection, query))
-        first = cursor.fetchmany(n_chunk)
-        opened = stack.pop_all()
+    rows = RowReader(listing, page)
 
     def write() -> Iterator[bytes]:
-        yield b"[" + _write_rows(listing.names, first)
-        while rows := cursor.fetchmany(n_chunk):
-            yield b"," + _write_rows(listing.names, rows)
+        yield b"["
+        separator = b""
+        for chunk in rows:
+            yield separator + orjson.dumps(dump_rows(listing.names, chunk))[1:-1]
+            separator = b","
         yield b"]\n"
 
     response = Response(write(), mimetype="application/json")
-    response.call_on_close(opened.close)
+    response.call_on_close(rows.close)
+    if rows.is_whole:
+        response.make_sequence()
     return response
+
+
+class RowReader:
+    """Reads a page's rows from a server-side cursor, some at a time.
+
+    The first of them are read at once, so that an early failure is a refusal. It outlives the
+    request's session, so it has a connection of its own until it is closed.
+
+    Parameters
+    ----------
+    listing : Listing
+    page : Overview
+
+    Attributes
+    ----------
+    is_whole : bool
+        Whether the first were all; then the connection is given back already.
+    """
+
+    def __init__(self, listing: Listing, page: Overview) -> None:
+        self._n_rows = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES // (page.row_bytes + 1)))
+        query = _select(listing, *_list_columns(listing)).order_by(None).order_by(listing.key)
+        if listing.limit is not None:
+            query = query.where(listing.key <= (-1 if page.last is None else page.last))
+        db.session.rollback()
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(db.engine.connect())
+            self._cursor = stack.enter_context(_open_cursor(connection, query))
+            self._first = self._cursor.fetchmany(self._n_rows)
+            self.is_whole = len(self._first) < self._n_rows
+            self._opened = contextlib.ExitStack() if self.is_whole else stack.pop_all()
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        rows = self._first
+        while rows:
+            yield rows
+            rows = [] if self.is_whole else self._cursor.fetchmany(self._n_rows)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._opened.close()
 
 
 def _open_cursor(connection: Connection, query: Select[Any]) -> psycopg.ServerCursor[Any]:
@@ -189,11 +226,6 @@ def _open_cursor(connection: Connection, query: Select[Any]) -> psycopg.ServerCu
     cursor: psycopg.ServerCursor[Any] = driver.cursor("list", binary=True)
     cursor.execute(str(compiled), compiled.params)
     return cursor
-
-
-def _write_rows(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Write rows as JSON without the brackets of a list."""
-    return orjson.dumps(dump_rows(names, rows))[1:-1]
 
 
 def _has_more(listing: Listing, last: int) -> bool:

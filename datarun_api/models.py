@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    case,
     func,
     text,
 )
@@ -31,6 +32,7 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry, relationship
 
 from datarun_api.transitions import Status
+from datarun_client.codec import PREDICTION_DTYPE
 from datarun_client.states import (
     FailureKind,
     Priority,
@@ -274,11 +276,13 @@ class SubmissionFold(Base):
     log_messages: Mapped[str] = mapped_column(Text, default="", deferred=True)
     # The source that the newest attempt ran.
     hash_files: Mapped[str | None] = mapped_column(String(64))
-    # zlib streams of float64, as the codec packs them, and their shapes.
+    # zlib streams of float64, as the codec packs them; the shapes, and the SHA-256 of the bytes.
     full_train_predictions: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     full_train_shape: Mapped[list[int] | None] = mapped_column()
+    full_train_sha256: Mapped[str | None] = mapped_column(String(64))
     test_predictions: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     test_shape: Mapped[list[int] | None] = mapped_column()
+    test_sha256: Mapped[str | None] = mapped_column(String(64))
     # One hash of all that was delivered: the same result may come twice.
     result_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     new: Mapped[bool] = mapped_column(default=True)
@@ -300,6 +304,26 @@ class SubmissionFold(Base):
     )
 
     submission: Mapped[Submission] = relationship(viewonly=True)
+
+    @hybrid_property
+    def full_train_dtype(self) -> str | None:
+        """Give the type of the predictions, as NumPy writes it; None if there are none."""
+        return None if self.full_train_shape is None else PREDICTION_DTYPE.str
+
+    @full_train_dtype.inplace.expression
+    @classmethod
+    def _write_full_train_dtype(cls) -> ColumnElement[str | None]:
+        return case((cls.full_train_shape.is_not(None), PREDICTION_DTYPE.str))
+
+    @hybrid_property
+    def test_dtype(self) -> str | None:
+        """Give the type of the predictions of the test set, as `full_train_dtype` does."""
+        return None if self.test_shape is None else PREDICTION_DTYPE.str
+
+    @test_dtype.inplace.expression
+    @classmethod
+    def _write_test_dtype(cls) -> ColumnElement[str | None]:
+        return case((cls.test_shape.is_not(None), PREDICTION_DTYPE.str))
 
     @property
     def is_running(self) -> bool:
@@ -332,8 +356,8 @@ class SubmissionFold(Base):
         self.failure_kind = None
         self.log_messages = ""
         self.hash_files = None
-        self.full_train_predictions = self.full_train_shape = None
-        self.test_predictions = self.test_shape = None
+        self.full_train_predictions = self.full_train_shape = self.full_train_sha256 = None
+        self.test_predictions = self.test_shape = self.test_sha256 = None
         self.result_sha256 = None
         self.new = True
         for measure in MEASURES:

@@ -16,6 +16,7 @@ from flask import current_app
 from marshmallow import ValidationError, fields, validate
 
 from datarun_client.codec import (
+    PREDICTION_DTYPE,
     decode_base64,
     encode_bytes,
     encode_indices,
@@ -396,6 +397,24 @@ def parse_force(text: str | None) -> frozenset[str]:
     return frozenset(word.strip() for word in text.split(",")) if text else frozenset()
 
 
+def dtype_field(**keywords: Any) -> fields.String:
+    """Describe the type of an array."""
+    metadata = describe("The array's type, as NumPy writes it.", PREDICTION_DTYPE.str)
+    return fields.String(required=True, metadata=metadata, **keywords)
+
+
+def array_shape_field(**keywords: Any) -> fields.List:
+    """Describe the shape of an array."""
+    metadata = describe("`[n_samples]` or `[n_samples, n_columns]`.", [2, 2])
+    return fields.List(fields.Integer(), required=True, metadata=metadata, **keywords)
+
+
+def array_sha256_field(**keywords: Any) -> fields.String:
+    """Describe the hash of an array."""
+    metadata = describe("SHA-256 of the array's raw bytes, in hexadecimal digits.", EXAMPLE_SHA256)
+    return fields.String(required=True, metadata=metadata, **keywords)
+
+
 class PredictionSchema(ma.Schema):
     """Predictions and measures of a fold."""
 
@@ -403,6 +422,12 @@ class PredictionSchema(ma.Schema):
     databoard_s = fields.Integer(required=True, metadata=SUBMISSION)
     full_train_predictions = fields.String(required=True, allow_none=True, metadata=PREDICTIONS)
     test_predictions = fields.String(required=True, allow_none=True, metadata=PREDICTIONS)
+    full_train_dtype = dtype_field(allow_none=True)
+    full_train_shape = array_shape_field(allow_none=True)
+    full_train_sha256 = array_sha256_field(allow_none=True)
+    test_dtype = dtype_field(allow_none=True)
+    test_shape = array_shape_field(allow_none=True)
+    test_sha256 = array_sha256_field(allow_none=True)
     state = fields.Enum(State, by_value=True, required=True)
     log_messages = fields.String(
         required=True, metadata=describe("What the fold printed, and why it failed.", "trained\n")
@@ -840,3 +865,12 @@ class SplitResultInputSchema(ma.Schema):
         missing = {name: ["Missing."] for name in needed if data[name] in (None, [])}
         if missing:
             raise ValidationError(missing)
+
+
+class ArraySchema(ma.Schema):
+    """Predictions of one set."""
+
+    dtype = dtype_field()
+    shape = array_shape_field()
+    sha256 = array_sha256_field()
+    predictions = fields.String(required=True, metadata=PREDICTIONS)

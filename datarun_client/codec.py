@@ -8,6 +8,8 @@ text must not become a large array.
 
 import base64
 import binascii
+import hashlib
+import io
 import math
 import zlib
 from collections.abc import Iterator, Sequence
@@ -232,6 +234,53 @@ def decode_predictions(
 ) -> npt.NDArray[np.float64]:
     """Read predictions from wire text; parameters and errors as in `unpack_predictions`."""
     return unpack_predictions(decode_base64(text), shape, max_bytes)
+
+
+def hash_predictions(predictions: npt.NDArray[np.float64]) -> str:
+    """Give the SHA-256 of predictions' raw bytes, in hexadecimal digits.
+
+    Parameters
+    ----------
+    predictions : ndarray of float64 of shape (n_samples,) or (n_samples, n_columns)
+    """
+    values = np.ascontiguousarray(predictions, dtype=PREDICTION_DTYPE)
+    return hashlib.sha256(values.reshape(-1).view(np.uint8).data).hexdigest()
+
+
+def measure_npy(shape: Sequence[int]) -> int:
+    """Say how many bytes predictions of a shape have as an ``.npy`` file."""
+    return len(_make_npy_header(shape)) + math.prod(shape) * PREDICTION_DTYPE.itemsize
+
+
+def unpack_npy_chunks(data: bytes, shape: Sequence[int]) -> Iterator[bytes]:
+    """Turn predictions' zlib stream into an ``.npy`` file, piece by piece.
+
+    Parameters
+    ----------
+    data : bytes
+        The zlib stream.
+    shape : sequence of int
+        ``(n_samples,)`` or ``(n_samples, n_columns)``.
+
+    Yields
+    ------
+    bytes
+        At most one MiB at a time.
+
+    Raises
+    ------
+    CodecError
+        If the stream is broken or too large.
+    """
+    yield _make_npy_header(shape)
+    yield from unpack_chunks(data, math.prod(shape) * PREDICTION_DTYPE.itemsize)
+
+
+def _make_npy_header(shape: Sequence[int]) -> bytes:
+    header = io.BytesIO()
+    description = {"descr": PREDICTION_DTYPE.str, "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(header, description)
+    return header.getvalue()
 
 
 def is_finite(predictions: npt.NDArray[np.float64]) -> bool:

@@ -6,16 +6,31 @@ from flask import Response, jsonify
 from flask.views import MethodView
 
 from datarun_api.auth import allow, get_account
-from datarun_api.blueprints import Blueprint
-from datarun_api.folds import hand_out_list, hand_out_new
+from datarun_api.blueprints import ID, Blueprint
+from datarun_api.folds import hand_out_new, is_among, mark_handed_out
+from datarun_api.listing import Listing, send_all
+from datarun_api.models import SubmissionFold
+from datarun_api.negotiation import (
+    BINARY,
+    JSON,
+    NO_SUCH_TYPE,
+    NPY,
+    PART_OF_IT,
+    RANGE_HEADERS,
+    UNCHANGED,
+    ZIP,
+    choose_type,
+)
+from datarun_api.predictions import PARTS, get_predictions, send_archive, send_array, send_npy
 from datarun_api.raw_data import get_raw_data
 from datarun_api.schemas import (
+    ArraySchema,
     ErrorSchema,
     PredictionListInputSchema,
     PredictionNewInputSchema,
     PredictionSchema,
 )
-from datarun_api.wire import dump_prediction
+from datarun_api.wire import PREDICTION_FIELDS, dump_prediction
 from datarun_client.states import Role
 
 blueprint = Blueprint("testpredictions", __name__, description="Predictions of folds.")
@@ -28,10 +43,15 @@ class GetTestPredictionList(MethodView):
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.arguments(PredictionListInputSchema)
     @blueprint.response(200, PredictionSchema(many=True))
+    @blueprint.doc(responses={200: {"content": {ZIP: {"schema": BINARY}}}})
+    @blueprint.alt_response(406, schema=ErrorSchema, description=NO_SUCH_TYPE)
     def post(self, payload: dict[str, Any]) -> Response:
         """Get predictions and measures of the folds of a list, again and again."""
-        folds = hand_out_list(get_account().namespace, payload["list_submission_fold"])
-        return jsonify([dump_prediction(fold) for fold in folds])
+        send = choose_type({JSON: send_all, ZIP: send_archive})
+        owner_id, numbers = get_account().namespace, payload["list_submission_fold"]
+        mark_handed_out(owner_id, numbers)
+        conditions = [SubmissionFold.owner_id == owner_id, is_among(numbers)]
+        return send(Listing(SubmissionFold.databoard_sf_id, PREDICTION_FIELDS, conditions))
 
 
 @blueprint.route("/testpredictions/new/")
@@ -49,3 +69,25 @@ class GetTestPredictionNew(MethodView):
         if raw_data_id is not None:
             get_raw_data(owner_id, raw_data_id, "raw_data_id")
         return jsonify([dump_prediction(fold) for fold in hand_out_new(owner_id, raw_data_id)])
+
+
+@blueprint.route(
+    f"/submissionfold/<{ID}:databoard_sf_id>/predictions/<any({','.join(PARTS)}):part>/"
+)
+class PredictionDetail(MethodView):
+    """One fold's predictions of one set, with type and shape."""
+
+    @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @blueprint.response(200, BINARY, content_type=NPY, headers=RANGE_HEADERS)
+    @blueprint.doc(responses={200: {"content": {JSON: {"schema": ArraySchema}}}})
+    @blueprint.alt_response(
+        206, schema=BINARY, content_type=NPY, description=PART_OF_IT, success=True
+    )
+    @blueprint.alt_response(304, description=UNCHANGED)
+    @blueprint.alt_response(404, schema=ErrorSchema)
+    @blueprint.alt_response(406, schema=ErrorSchema, description=NO_SUCH_TYPE)
+    @blueprint.alt_response(416, schema=ErrorSchema, description="There are no such bytes.")
+    def get(self, databoard_sf_id: int, part: str) -> Response:
+        """Get one fold's predictions: as an ``.npy`` file, or as text in JSON."""
+        send = choose_type({NPY: send_npy, JSON: send_array})
+        return send(get_predictions(get_account().namespace, databoard_sf_id, part))

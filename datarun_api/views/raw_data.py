@@ -8,8 +8,9 @@ from flask.views import MethodView
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
 from datarun_api.list_schemas import RawDataEntrySchema, RawDataListQuerySchema
-from datarun_api.listing import HEADERS, UNCHANGED, Listing, send_list
+from datarun_api.listing import HEADERS, Listing, send_list
 from datarun_api.models import RawData
+from datarun_api.negotiation import UNCHANGED
 from datarun_api.raw_data import create_raw_data, delete_raw_data, request_split
 from datarun_api.schemas import (
     CustomSplitInputSchema,
@@ -19,7 +20,7 @@ from datarun_api.schemas import (
     SplitInputSchema,
     TaskSchema,
 )
-from datarun_api.wire import dump_raw_data
+from datarun_api.wire import RAW_DATA_FIELDS, dump_raw_data
 from datarun_client.states import Reader, Role
 
 blueprint = Blueprint("rawdata", __name__, description="Data sets and their splits.")
@@ -36,7 +37,8 @@ class RawDataList(MethodView):
     def get(self, query: dict[str, Any]) -> Response:
         """List all data sets, or a page of them."""
         owned = RawData.owner_id == get_account().namespace
-        return send_list(Listing(RawData.id, conditions=[owned], **query))
+        page = {"names": RAW_DATA_FIELDS, **query}
+        return send_list(Listing(RawData.id, conditions=[owned], **page))
 
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.arguments(RawDataInputSchema)

@@ -1,5 +1,6 @@
 """Submissions on cross-validation folds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -18,8 +19,9 @@ from datarun_api.list_schemas import (
     SubmissionFoldEntrySchema,
     SubmissionFoldLightEntrySchema,
 )
-from datarun_api.listing import HEADERS, UNCHANGED, Listing, send_list
+from datarun_api.listing import HEADERS, Listing, send_list
 from datarun_api.models import SubmissionFold
+from datarun_api.negotiation import UNCHANGED
 from datarun_api.raw_data import delete_submission
 from datarun_api.schemas import (
     AttemptSchema,
@@ -29,6 +31,8 @@ from datarun_api.schemas import (
     SubmissionFoldPostedSchema,
 )
 from datarun_api.wire import (
+    FOLD_FIELDS,
+    LIGHT_FIELDS,
     dump_attempt,
     dump_fold_detail,
     dump_posted_fold,
@@ -58,7 +62,7 @@ class SubmissionFoldList(MethodView):
     @blueprint.alt_response(304, description=UNCHANGED)
     def get(self, query: dict[str, Any]) -> Response:
         """List all folds with all their fields, or some of them."""
-        return send_list(make_listing(query))
+        return send_list(make_listing(query, FOLD_FIELDS))
 
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.doc(
@@ -154,14 +158,15 @@ class SubmissionFoldLightList(MethodView):
     @blueprint.alt_response(304, description=UNCHANGED)
     def get(self, query: dict[str, Any]) -> Response:
         """List number, submission, state and ``new`` of all folds, or of some of them."""
-        return send_list(make_listing(query))
+        return send_list(make_listing(query, LIGHT_FIELDS))
 
 
-def make_listing(query: dict[str, Any]) -> Listing:
-    """Say which folds of the account that asks are listed."""
-    page = {name: query[name] for name in ("names", "limit", "cursor") if name in query}
+def make_listing(query: dict[str, Any], names: Sequence[str]) -> Listing:
+    """Say which folds of the account that asks are listed, with these fields if no others."""
     conditions = make_conditions(get_account().namespace, query)
-    return Listing(SubmissionFold.databoard_sf_id, conditions=conditions, **page)
+    page = {name: query[name] for name in ("limit", "cursor") if name in query}
+    names = query.get("names", names)
+    return Listing(SubmissionFold.databoard_sf_id, names, conditions, **page)
 
 
 def load_folds(payload: list[Any]) -> list[dict[str, Any]]:

@@ -383,7 +383,7 @@ def test_a_failure_before_the_first_row_is_a_refusal(platform, folds, app, monke
     assert response.headers["Retry-After"]
 
 
-def test_a_list_leaves_its_connection_to_others(platform, folds, app):
+def test_a_list_leaves_its_connection_to_others(platform, many_large_folds, app):
     for method in ("GET", "HEAD"):
         with app.app_context():
             # Without reading the body, as when the client has gone.
