@@ -78,6 +78,10 @@ REFUSALS: Mapping[HTTPStatus, Refusal] = {
         "There is no such thing in this account.",
         _show("There is no fold 10 in this account."),
     ),
+    HTTPStatus.NOT_ACCEPTABLE: Refusal(
+        "It doesn't come as what `Accept` asks for.",
+        _show("This comes as application/x-npy or application/json; ask for one of them."),
+    ),
     HTTPStatus.CONFLICT: Refusal(
         "What exists says otherwise.",
         _show(
@@ -88,6 +92,10 @@ REFUSALS: Mapping[HTTPStatus, Refusal] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Refusal(
         "The request is too large.",
         _show("The data value transmitted exceeds the capacity limit."),
+    ),
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: Refusal(
+        "There are no such bytes as `Range` names.",
+        _show("The server cannot provide the requested range."),
     ),
     HTTPStatus.TOO_MANY_REQUESTS: Refusal(
         "Too many requests, or too many failed logins.",

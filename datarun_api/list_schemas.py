@@ -11,6 +11,7 @@ from marshmallow import ValidationError, fields, validate
 from webargs.fields import DelimitedList
 
 from datarun_api.schemas import (
+    EXAMPLE_TIME,
     MAX_ID,
     RawDataSchema,
     SubmissionFoldLightSchema,
@@ -65,10 +66,10 @@ class ListQuerySchema(ma.Schema):
     """A page of a list."""
 
     limit = NumberText(
-        1, MAX_LIMIT, metadata=describe("How many a page has; without it the list is whole.")
+        1, MAX_LIMIT, metadata=describe("How many a page has; without it the list is whole.", 100)
     )
     cursor = NumberText(
-        0, MAX_ID, metadata=describe("Where the page begins; take it from the `Link` header.")
+        0, MAX_ID, metadata=describe("Where the page begins; take it from the `Link` header.", 10)
     )
 
 
@@ -82,11 +83,12 @@ class FoldFilterSchema(ListQuerySchema):
     """Which folds are listed."""
 
     state = Words(State, metadata=describe("Folds in one of these states."))
-    raw_data = NumberText(0, MAX_ID, metadata=describe("Folds on this data set."))
-    submission = NumberText(0, MAX_ID, metadata=describe("Folds of this submission."))
+    raw_data = NumberText(0, MAX_ID, metadata=describe("Folds on this data set.", 3))
+    submission = NumberText(0, MAX_ID, metadata=describe("Folds of this submission.", 1))
     priority = Words(Priority, metadata=describe("Folds of one of these priorities."))
     since = fields.AwareDateTime(
-        format="iso", metadata=describe("Folds that changed at this moment or later.")
+        format="iso",
+        metadata=describe("Folds that changed at this moment or later.", EXAMPLE_TIME),
     )
 
 

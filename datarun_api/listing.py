@@ -121,6 +121,8 @@ def send_list(listing: Listing) -> Response:
     if request.if_none_match.contains_weak(page.etag):
         response = Response(status=304)
     else:
+        # The session's connection isn't needed any more.
+        db.session.rollback()
         response = _stream(listing, page)
     response.set_etag(page.etag, weak=True)
     if page.n_rows == listing.limit and page.last is not None and _has_more(listing, page.last):
@@ -197,7 +199,6 @@ class RowReader:
         query = _select(listing, *_list_columns(listing)).order_by(None).order_by(listing.key)
         if listing.limit is not None:
             query = query.where(listing.key <= (-1 if page.last is None else page.last))
-        db.session.rollback()
         with contextlib.ExitStack() as stack:
             connection = stack.enter_context(db.engine.connect())
             self._cursor = stack.enter_context(_open_cursor(connection, query))

@@ -16,7 +16,6 @@ BINARY = {"type": "string", "format": "binary"}
 
 UNCHANGED = "It is as `If-None-Match` says."
 PART_OF_IT = "The bytes that `Range` names."
-NO_SUCH_TYPE = "It doesn't come as what `Accept` asks for."
 
 RANGE_HEADERS = {
     "ETag": {"schema": {"type": "string"}, "description": "For `If-None-Match` and `If-Range`."},

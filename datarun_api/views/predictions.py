@@ -13,7 +13,6 @@ from datarun_api.models import SubmissionFold
 from datarun_api.negotiation import (
     BINARY,
     JSON,
-    NO_SUCH_TYPE,
     NPY,
     PART_OF_IT,
     RANGE_HEADERS,
@@ -44,7 +43,7 @@ class GetTestPredictionList(MethodView):
     @blueprint.arguments(PredictionListInputSchema)
     @blueprint.response(200, PredictionSchema(many=True))
     @blueprint.doc(responses={200: {"content": {ZIP: {"schema": BINARY}}}})
-    @blueprint.alt_response(406, schema=ErrorSchema, description=NO_SUCH_TYPE)
+    @blueprint.alt_response(406, "NOT_ACCEPTABLE")
     def post(self, payload: dict[str, Any]) -> Response:
         """Get predictions and measures of the folds of a list, again and again."""
         send = choose_type({JSON: send_all, ZIP: send_archive})
@@ -84,9 +83,8 @@ class PredictionDetail(MethodView):
         206, schema=BINARY, content_type=NPY, description=PART_OF_IT, success=True
     )
     @blueprint.alt_response(304, description=UNCHANGED)
-    @blueprint.alt_response(404, schema=ErrorSchema)
-    @blueprint.alt_response(406, schema=ErrorSchema, description=NO_SUCH_TYPE)
-    @blueprint.alt_response(416, schema=ErrorSchema, description="There are no such bytes.")
+    @blueprint.alt_response(406, "NOT_ACCEPTABLE")
+    @blueprint.alt_response(416, "REQUESTED_RANGE_NOT_SATISFIABLE")
     def get(self, databoard_sf_id: int, part: str) -> Response:
         """Get one fold's predictions: as an ``.npy`` file, or as text in JSON."""
         send = choose_type({NPY: send_npy, JSON: send_array})

@@ -36,6 +36,7 @@ TABLE = {
     "GET /runapp/submissionfold/<databoard_sf_id>/": READERS,
     "DELETE /runapp/submissionfold/<databoard_sf_id>/": PLATFORMS,
     "GET /runapp/submissionfold/<databoard_sf_id>/attempts/": READERS,
+    "GET /runapp/submissionfold/<databoard_sf_id>/predictions/<part>/": READERS,
     "GET /runapp/submissionfold-light/": READERS,
     "DELETE /runapp/submission/<databoard_s_id>/": PLATFORMS,
     "POST /runapp/testpredictions/list/": PLATFORMS,
@@ -110,7 +111,7 @@ def send(caller, call, headers):
     method, _, path = call.partition(" ")
     with caller.app.app_context():
         response = caller.app.test_client().open(
-            ARGUMENT.sub(NOTHING, path),
+            ARGUMENT.sub(NOTHING, path.replace("<part>", "test")),
             method=method,
             headers={PROTOCOL_HEADER: str(PROTOCOL), **headers},
             json={} if method == "POST" else None,
