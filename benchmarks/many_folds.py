@@ -8,7 +8,7 @@ import numpy as np
 from flask import Flask
 from sqlalchemy import func, insert, select
 
-from datarun_api.auth import hash_password
+from datarun_api.credentials import hash_password
 from datarun_api.extensions import db
 from datarun_api.models import RawData, Submission, SubmissionFold, User
 from datarun_client.states import Priority, Role, SplitState, State
