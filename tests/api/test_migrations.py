@@ -4,6 +4,7 @@
 one before it, so that a new one is tested by being there; give it rows if it has new tables.
 """
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,8 @@ MOVED = {"submission_fold": {"queued_at"}}
 
 FILES = Jsonb([{"name": "data.csv", "sha256": "a" * 64, "size": 9}])
 SOURCE = Jsonb([{"name": "classifier.py", "sha256": "b" * 64, "size": 7}])
-PREDICTIONS = bytes(range(256)) * 8
+PREDICTIONS = zlib.compress(bytes(range(112)))
+TEST_PREDICTIONS = zlib.compress(bytes(range(48)))
 
 
 def insert(connection: Connection, table: str, **values: Any) -> None:
@@ -134,7 +136,7 @@ def add_fold(
 RESULT = {
     "full_train_predictions": PREDICTIONS,
     "full_train_shape": [7, 2],
-    "test_predictions": PREDICTIONS[:99],
+    "test_predictions": TEST_PREDICTIONS,
     "test_shape": [3, 2],
     "result_sha256": bytes(range(32)),
     "hash_files": "c" * 64,
