@@ -18,6 +18,7 @@ Answers: ``{"ok": true, "value": {...}}`` or ``{"ok": false, "kind": ..., "messa
 
 import base64
 import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datarun_client.states import FailureKind
-from datarun_worker import confine
+from datarun_worker import author_imports, confine
 from datarun_worker.channel import Channel, Message, close_files
 from datarun_worker.errors import ProgramError
 from datarun_worker.isolation import Layer
@@ -118,12 +119,20 @@ def prepare(setting: Setting) -> None:
 
 
 def _make_parent_package(folder: Path) -> None:
-    """Make and import the package that `PACKAGE` lies in; it sets the author's imports up."""
+    """Make the package that `PACKAGE` lies in; its file is for processes that the author starts."""
     package = folder / "source" / _PARENT
     package.mkdir(parents=True)
-    (package / "__init__.py").write_text(_PARENT_MODULE)
+    file = package / "__init__.py"
+    file.write_text(_PARENT_MODULE)
     sys.path.append(str(folder / "source"))
-    importlib.import_module(_PARENT)
+    # What an import of the file would do, without compiling it for every child.
+    spec = importlib.util.spec_from_file_location(
+        _PARENT, file, submodule_search_locations=[str(package)]
+    )
+    if spec is None:
+        raise RuntimeError(f"{file} can't be imported")
+    sys.modules[_PARENT] = importlib.util.module_from_spec(spec)
+    author_imports.install(PACKAGE)
 
 
 def _write_source(folder: Path, files: dict[str, str]) -> Path:

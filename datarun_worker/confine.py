@@ -150,6 +150,12 @@ def enter(layers: frozenset[Layer], modules: Iterable[str], cache: Path | None) 
     return view.cache
 
 
+def rehearse(layers: frozenset[Layer]) -> None:
+    """Work out, before the forks, what is the same for all children."""
+    if Layer.SECCOMP in layers:
+        build_filter(_may_use_sockets(layers))
+
+
 def _become_sandbox_user() -> None:
     os.setgroups([])
     os.setresgid(SANDBOX_USER, SANDBOX_USER, SANDBOX_USER)
@@ -340,9 +346,12 @@ def finish(
         processes = _PROC if Layer.PID in layers else _PROC / str(os.getpid())
         restrict_files([*readable, processes, source], writable)
     if Layer.SECCOMP in layers:
-        # Elsewhere a Unix socket may reach a server of the machine's.
-        may_use_sockets = has_own_root and Layer.NETWORK in layers
-        kernel.filter_system_calls(build_filter(may_use_sockets))
+        kernel.filter_system_calls(build_filter(_may_use_sockets(layers)))
+
+
+def _may_use_sockets(layers: frozenset[Layer]) -> bool:
+    """Tell whether Unix sockets reach nobody; elsewhere one may reach a server of the machine's."""
+    return {Layer.MOUNT, Layer.NETWORK} <= layers
 
 
 def _bound_folder(source: Path, size: int) -> None:

@@ -5,6 +5,7 @@ linux/landlock.h. System calls without a function in libc have one number on all
 when they are younger than 2019 (open_tree and later).
 """
 
+import contextlib
 import ctypes
 import os
 from enum import IntFlag
@@ -35,6 +36,10 @@ _MOVE_MOUNT_F_EMPTY_PATH = 4
 _LANDLOCK_RULE_PATH_BENEATH = 1
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _CAPABILITY_VERSION_3 = 0x20080522
+_MADV_COLLAPSE = 25
+
+HUGE_PAGE = 2 * 1024 * 1024
+"""Bytes of a huge page on x86_64, and on aarch64 with pages of 4 KiB."""
 
 
 class Clone(IntFlag):
@@ -245,6 +250,36 @@ def filter_system_calls(program: bytes) -> None:
     filter_program = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
     arguments = (_SECCOMP_MODE_FILTER, ctypes.byref(filter_program))
     _prctl("prctl(PR_SET_SECCOMP)", _PR_SET_SECCOMP, *arguments)
+
+
+def collapse_memory() -> None:
+    """Put this process's own memory into huge pages, as far as the kernel does that.
+
+    A fork copies an entry of the page table per page, so it has five hundred times less to copy.
+    What a child then changes is still copied by the small page. Needs Linux 6.1, otherwise nothing
+    happens.
+    """
+    for start, end in _list_own_memory():
+        first, last = -(-start // HUGE_PAGE) * HUGE_PAGE, end // HUGE_PAGE * HUGE_PAGE
+        for place in range(first, last, HUGE_PAGE):
+            with contextlib.suppress(OSError):
+                _madvise(place, HUGE_PAGE, _MADV_COLLAPSE)
+
+
+def _list_own_memory() -> list[tuple[int, int]]:
+    """List the private, writable mappings of this process that no file stands behind."""
+    found = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        place, access, _, _, inode, *name = line.split(maxsplit=5)
+        if access == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
+            start, end = (int(word, 16) for word in place.split("-"))
+            found.append((start, end))
+    return found
+
+
+def _madvise(start: int, length: int, advice: int) -> None:
+    arguments = (ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(advice))
+    _check(_libc.madvise(*arguments), "madvise")
 
 
 def list_children(pid: int) -> list[int]:

@@ -228,11 +228,41 @@ def preload(modules: Sequence[str]) -> None:
     """Import what children will need, and keep their collector away from it."""
     for module in modules:
         importlib.import_module(module)
+    warm_up()
     gc.collect()
     gc.freeze()
+    kernel.collapse_memory()
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise SystemExit(f"a preloaded module started {threads - 1} threads; fork needs one")
+
+
+def warm_up() -> None:
+    """Fit and predict once, small: what a first call looks up or sets up is there in all children.
+
+    One thread does it (`_THREAD_SETTINGS`), so that no thread is lost in the forks.
+    """
+    # Imported here, as the zygote must be confined before it imports anything big.
+    import numpy as np
+    import pandas as pd
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X = np.arange(60.0).reshape(20, 3) % 7
+    y = np.arange(20) % 2
+    frame = pd.DataFrame(X, columns=list("abc"))
+    for model in (
+        RandomForestClassifier(n_estimators=2),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ):
+        for features in (frame, X):
+            # Nothing here may warn: a warning is shown once, and that must be in a child.
+            model.fit(features, y).predict_proba(features)
+    for model in (RandomForestRegressor(n_estimators=2), LinearRegression()):
+        model.fit(X, y).predict(X)
+    frame.iloc[y].to_numpy()
 
 
 def main(descriptor: int, orders: Orders) -> None:
@@ -251,6 +281,7 @@ def main(descriptor: int, orders: Orders) -> None:
         readable=tuple(confine.list_readable_paths(modules)),
     )
     preload(modules)
+    confine.rehearse(layers)
     channel.send({"ok": True}, [] if cache is None else [cache])
     if cache is not None:
         os.close(cache)
