@@ -20,6 +20,7 @@ from datarun_api.queues import Queues
 from datarun_api.rate_limits import init_rate_limits
 from datarun_api.security_headers import register_security_headers
 from datarun_api.storage import Storage
+from datarun_api.timings import init_timings
 from datarun_client import __version__
 
 POOL = {
@@ -96,6 +97,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     init_auth(app)
     init_logins(app)
     init_rate_limits(app)
+    init_timings(app)
     register_error_handlers(app)
     register_security_headers(app)
     views.register(app, DatarunApi(app))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flask import current_app
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import undefer
 
@@ -21,6 +21,7 @@ from datarun_api.models import Outcome, RawData, StoredFile, Submission, Submiss
 from datarun_api.raw_data import enqueue_or_end, find_problem
 from datarun_api.schemas import parse_force
 from datarun_api.storage import hash_manifest, save_files
+from datarun_api.timings import measure_posting
 from datarun_api.transitions import Act, Event, decide
 from datarun_client.errors import CodecError
 from datarun_client.states import SplitState
@@ -263,8 +264,7 @@ class FoldIntake:
                 raise _refuse(BadInputError, name, problem)
 
     def _insert_folds(self) -> None:
-        # Only the database's clock counts, and rows that go in bulk can't ask it each.
-        now = db.session.scalars(select(func.now())).one()
+        posting = measure_posting()
         rows = [
             {
                 "owner_id": self.owner_id,
@@ -274,7 +274,9 @@ class FoldIntake:
                 "test_is": payload["test_is"].packed,
                 "max_index": max(payload["train_is"].largest, payload["test_is"].largest),
                 "priority": payload["priority"],
-                "queued_at": now if self._is_split(payload) else None,
+                "queued_at": posting.written_at if self._is_split(payload) else None,
+                "posted_at": posting.posted_at,
+                "timings": posting.timings,
             }
             for payload in sorted(self.payloads, key=lambda payload: payload["databoard_sf_id"])
         ]
@@ -319,6 +321,8 @@ class FoldIntake:
                 fold.n_losses = 0
                 fold.avoided_worker = None
                 fold.restart()
+                posting = measure_posting()
+                fold.posted_at, fold.timings = posting.posted_at, posting.timings
                 self._enqueue(fold)
                 return Accepted(fold, started=True)
         raise _refuse(

@@ -4,6 +4,7 @@ Every change asks the state table (`transitions.decide`) with the fold's row loc
 requests about one fold follow one another.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,26 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ARRAY, ColumnElement, Integer, any_, func, literal, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    Update,
+    any_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.orm import undefer
 
 from datarun_api.errors import BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db, get_queues
-from datarun_api.fold_queue import take_next
+from datarun_api.fold_queue import note_turn, take_next, with_raw_data
 from datarun_api.leases import get_lease
 from datarun_api.models import (
     MEASURES,
@@ -25,9 +40,12 @@ from datarun_api.models import (
     StoredFile,
     Submission,
     SubmissionFold,
+    Turn,
     Worker,
+    get_table,
 )
 from datarun_api.raw_data import MAX_LOSSES, SPECIFIC
+from datarun_api.timings import add_pick_up, add_workers
 from datarun_api.transitions import Act, Event, decide
 from datarun_client.codec import (
     decode_base64,
@@ -44,7 +62,25 @@ FOLD_PARTS = ("X_train", "y_train", "X_test")
 RETRY_DELAYS = (timedelta(seconds=1), timedelta(seconds=10))
 """How long a fold waits after the first and the second failure of ours."""
 
+_IN_ORDER = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
 ATTEMPT_OVER = "This attempt is over; drop it."
+
+
+@dataclass(frozen=True)
+class ClaimWish:
+    """What a worker that delivers a result would run next.
+
+    Attributes
+    ----------
+    queue : Queue
+        The queue of the job that it holds.
+    worker : str
+        Its name.
+    """
+
+    queue: Queue
+    worker: str
 
 
 def get_fold(owner_id: int, databoard_sf_id: int) -> SubmissionFold:
@@ -83,26 +119,65 @@ def claim_fold(queue: Queue, worker: str) -> SubmissionFold | None:
     SubmissionFold or None
         None if there is nothing to do.
     """
+    fold = _take_fold(queue, worker)
+    if fold is None:
+        db.session.rollback()
+    else:
+        db.session.commit()
+    return fold
+
+
+def _take_fold(queue: Queue, worker: str) -> SubmissionFold | None:
+    """Claim a fold, without the commit.
+
+    What is written goes in one statement, past the session, as it is the commonest of all.
+    """
     fold = take_next(queue, worker)
     if fold is None or decide(Event.CLAIM, fold.status) is not Act.RUN:
-        db.session.rollback()
         return None
-    fold.queued_at = None
-    fold.lease_until = func.now() + get_lease()
-    fold.hash_files = fold.submission.hash_files
-    fold.started_at = func.now()
-    db.session.add(
-        Attempt(
-            owner_id=fold.owner_id,
-            databoard_sf_id=fold.databoard_sf_id,
-            number=fold.attempt,
-            worker=worker,
-            queue=queue,
-            hash_files=fold.hash_files,
+    db.session.execute(
+        _make_start(get_lease()),
+        {
+            "of_owner": fold.owner_id,
+            "of_fold": fold.databoard_sf_id,
+            "of_attempt": fold.attempt,
+            "of_priority": queue.priority,
+            "from_queue": queue,
+            "for_worker": worker,
+            "of_source": fold.submission.hash_files,
+        },
+    )
+    return fold
+
+
+@functools.cache
+def _make_start(lease: timedelta) -> Insert:
+    """Make the statement that notes the start of an attempt: fold, attempt and turn at once."""
+    fold, attempt, turn = get_table(SubmissionFold), get_table(Attempt), get_table(Turn)
+    owner_id = bindparam("of_owner", type_=fold.c.owner_id.type)
+    databoard_sf_id = bindparam("of_fold", type_=fold.c.databoard_sf_id.type)
+    hash_files = bindparam("of_source", type_=fold.c.hash_files.type)
+    started = (
+        update(fold)
+        .where(fold.c.owner_id == owner_id, fold.c.databoard_sf_id == databoard_sf_id)
+        .values(
+            queued_at=None,
+            lease_until=func.now() + lease,
+            hash_files=hash_files,
+            started_at=func.now(),
+            timings=add_pick_up(),
         )
     )
-    db.session.commit()
-    return fold
+    noted = insert(attempt).values(
+        owner_id=owner_id,
+        databoard_sf_id=databoard_sf_id,
+        number=bindparam("of_attempt", type_=attempt.c.number.type),
+        worker=bindparam("for_worker", type_=attempt.c.worker.type),
+        queue=bindparam("from_queue", type_=attempt.c.queue.type),
+        hash_files=hash_files,
+    )
+    served = note_turn(owner_id, bindparam("of_priority", type_=turn.c.priority.type))
+    return served.add_cte(started.cte("started"), noted.cte("noted"))
 
 
 def list_inputs(fold: SubmissionFold) -> list[StoredFile]:
@@ -186,7 +261,13 @@ def append_log(owner_id: int, databoard_sf_id: int, attempt: int, offset: int, t
     return len(log)
 
 
-def finish_fold(owner_id: int, databoard_sf_id: int, attempt: int, payload: dict[str, Any]) -> None:
+def finish_fold(
+    owner_id: int,
+    databoard_sf_id: int,
+    attempt: int,
+    payload: dict[str, Any],
+    wish: ClaimWish | None = None,
+) -> SubmissionFold | None:
     """Keep an attempt's result; a failure by our fault is tried again.
 
     Parameters
@@ -194,6 +275,13 @@ def finish_fold(owner_id: int, databoard_sf_id: int, attempt: int, payload: dict
     owner_id, databoard_sf_id, attempt : int
     payload : dict
         As `FoldResultInputSchema` loads it.
+    wish : ClaimWish, optional
+        What the worker would run next; claimed in the same transaction.
+
+    Returns
+    -------
+    SubmissionFold or None
+        The fold that was claimed, as of `claim_fold`.
 
     Raises
     ------
@@ -204,11 +292,10 @@ def finish_fold(owner_id: int, databoard_sf_id: int, attempt: int, payload: dict
     """
     fold = _lock_attempt(owner_id, databoard_sf_id, attempt)
     ours = payload["failure_kind"] is FailureKind.PLATFORM_ERROR
-    digest = hashlib.sha256(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)).digest()
+    digest = hashlib.sha256(orjson.dumps(payload, option=_IN_ORDER)).digest()
     match decide(Event.LOSS if ours else Event.RESULT, fold.status):
         case Act.FINISH:
-            _keep_result(fold, payload)
-            fold.result_sha256 = digest
+            _keep_result(fold, payload, digest)
         case Act.RETRY:
             lose_attempt(fold, payload["log_messages"], Outcome.ERROR)
             fold.result_sha256 = digest if fold.state.is_final else None
@@ -216,8 +303,10 @@ def finish_fold(owner_id: int, databoard_sf_id: int, attempt: int, payload: dict
             pass
         case _:
             raise ConflictError(ATTEMPT_OVER)
+    claimed = _take_fold(wish.queue, wish.worker) if wish else None
     db.session.commit()
     enqueue_queued([fold])
+    return claimed
 
 
 def release_fold(owner_id: int, databoard_sf_id: int, attempt: int, reason: str) -> None:
@@ -370,9 +459,23 @@ def is_fold(owner_id: int, databoard_sf_id: int) -> tuple[Any, Any]:
 
 def _lock_fold(owner_id: int, databoard_sf_id: int) -> SubmissionFold | None:
     fold: SubmissionFold | None = db.session.scalar(
-        select(SubmissionFold).where(*is_fold(owner_id, databoard_sf_id)).with_for_update()
+        _select_fold(), {"of_owner": owner_id, "of_fold": databoard_sf_id}
     )
     return fold
+
+
+@functools.cache
+def _select_fold() -> Select[SubmissionFold]:
+    """Make the query that locks a fold, with its data set."""
+    return (
+        select(SubmissionFold)
+        .where(
+            SubmissionFold.owner_id == bindparam("of_owner"),
+            SubmissionFold.databoard_sf_id == bindparam("of_fold"),
+        )
+        .options(undefer(SubmissionFold.timings), with_raw_data())
+        .with_for_update(of=SubmissionFold)
+    )
 
 
 def _lock_attempt(owner_id: int, databoard_sf_id: int, attempt: int) -> SubmissionFold:
@@ -391,7 +494,7 @@ def _lock_running(owner_id: int, databoard_sf_id: int, attempt: int) -> Submissi
     return fold
 
 
-def _keep_result(fold: SubmissionFold, payload: dict[str, Any]) -> None:
+def _keep_result(fold: SubmissionFold, payload: dict[str, Any], digest: bytes) -> None:
     """Write a checked result into a fold."""
     if payload["state"] is State.TESTED:
         raw_data = fold.submission.raw_data
@@ -400,19 +503,51 @@ def _keep_result(fold: SubmissionFold, payload: dict[str, Any]) -> None:
             setattr(fold, f"{part}_predictions", checked.packed)
             setattr(fold, f"{part}_shape", payload[f"{part}_shape"])
             setattr(fold, f"{part}_sha256", checked.sha256)
+    measures = {measure: payload[measure] for measure in MEASURES}
+    for measure, value in measures.items():
+        setattr(fold, measure, value)
     fold.state = payload["state"]
     fold.failure_kind = payload["failure_kind"] if fold.state is State.ERROR else None
     fold.log_messages = payload["log_messages"]
-    for measure in MEASURES:
-        setattr(fold, measure, payload[measure])
+    fold.result_sha256 = digest
     fold.leave_queue()
-    fold.finished_at = func.now()
-    outcome = Outcome.TESTED if fold.state is State.TESTED else Outcome.ERROR
-    attempt = end_attempt(fold, outcome, kind=fold.failure_kind)
-    attempt.measures = {measure: payload[measure] for measure in MEASURES}
+    fold.finished_at = func.clock_timestamp()
+    fold.timings = add_workers(fold.timings, payload["timings"])
     db.session.execute(
-        update(Worker).where(Worker.name == attempt.worker).values(n_done=Worker.n_done + 1)
+        _make_end(),
+        {
+            "of_owner": fold.owner_id,
+            "of_fold": fold.databoard_sf_id,
+            "of_attempt": fold.attempt,
+            "outcome_is": Outcome.TESTED if fold.state is State.TESTED else Outcome.ERROR,
+            "kind_is": fold.failure_kind,
+            "measures_are": measures,
+        },
     )
+
+
+@functools.cache
+def _make_end() -> Update:
+    """Make the statement that notes the end of an attempt, and counts it to its worker."""
+    attempt, worker = get_table(Attempt), get_table(Worker)
+    ended = (
+        update(attempt)
+        .where(
+            attempt.c.owner_id == bindparam("of_owner"),
+            attempt.c.databoard_sf_id == bindparam("of_fold"),
+            attempt.c.number == bindparam("of_attempt"),
+        )
+        .values(
+            ended_at=func.now(),
+            outcome=bindparam("outcome_is", type_=attempt.c.outcome.type),
+            failure_kind=bindparam("kind_is", type_=attempt.c.failure_kind.type),
+            measures=bindparam("measures_are", type_=attempt.c.measures.type),
+        )
+        .returning(attempt.c.worker)
+        .cte("ended")
+    )
+    name = select(ended.c.worker).scalar_subquery()
+    return update(worker).where(worker.c.name == name).values(n_done=worker.c.n_done + 1)
 
 
 @dataclass(frozen=True)

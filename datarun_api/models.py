@@ -7,7 +7,7 @@ logs) are deferred: a query loads them only when it names them.
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -21,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    Table,
     Text,
     UniqueConstraint,
     case,
@@ -73,6 +74,11 @@ class Base(DeclarativeBase):
             dict[str, float]: JSONB,
         },
     )
+
+
+def get_table(model: type[Base]) -> Table:
+    """Give a model's table, for statements that go past the session."""
+    return cast(Table, model.__table__)
 
 
 def enum_column(kind: type[StrEnum]) -> Enum:
@@ -301,6 +307,11 @@ class SubmissionFold(Base):
     # When anything of it changed last, its lease included.
     changed_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), onupdate=func.clock_timestamp(), deferred=True
+    )
+    # When the newest POST that started it arrived, and the spans of time since then, by `Span`.
+    posted_at: Mapped[datetime] = mapped_column(server_default=func.now(), deferred=True)
+    timings: Mapped[dict[str, float]] = mapped_column(
+        default=dict, server_default=text("'{}'"), deferred=True
     )
 
     submission: Mapped[Submission] = relationship(viewonly=True)

@@ -30,6 +30,7 @@ from datarun_client.states import (
     Priority,
     Queue,
     Reader,
+    Span,
     SplitState,
     State,
     WorkflowElement,
@@ -486,6 +487,14 @@ class SubmissionFoldDetailSchema(SubmissionFoldSchema):
     """A fold with all its fields, and how far it is if it isn't final."""
 
     progress = fields.Nested(ProgressSchema, required=True, allow_none=True)
+    timings = fields.Dict(
+        fields.String(),
+        fields.Float(),
+        required=True,
+        metadata=describe(
+            "Seconds by span, from the POST to the result.", {"accept": 0.004, "pick_up": 0.02}
+        ),
+    )
 
 
 class AttemptSchema(ma.Schema):
@@ -749,6 +758,31 @@ def measure_field() -> Real:
     )
 
 
+class ClaimWishSchema(ma.Schema):
+    """Which fold a worker that delivers a result would run next; nothing if none."""
+
+    queue = fields.Enum(
+        Queue, by_value=True, metadata=describe("The queue of the job that the worker holds.")
+    )
+    worker = Text(metadata=describe("The worker's name.", "worker-1"))
+
+    @ma.validates_schema
+    def _check_both(self, data: dict[str, Any], **kwargs: Any) -> None:
+        if len(data) == 1:
+            raise ValidationError("Give both queue and worker, or neither.", next(iter(data)))
+
+
+class FoldResultAnswerSchema(ma.Schema):
+    """What a worker gets for a result."""
+
+    claim = fields.Nested(
+        FoldClaimSchema,
+        required=True,
+        allow_none=True,
+        metadata=describe("The next fold, if one was asked for and there is one."),
+    )
+
+
 class FoldResultInputSchema(ma.Schema):
     """What became of an attempt."""
 
@@ -770,6 +804,16 @@ class FoldResultInputSchema(ma.Schema):
     test_cpu_time = measure_field()
     train_memory = measure_field()
     test_memory = measure_field()
+    timings = fields.Dict(
+        fields.Enum(
+            Span,
+            by_value=True,
+            validate=validate.OneOf([span for span in Span if span.is_workers]),
+        ),
+        Real(validate=validate.Range(0)),
+        load_default=dict,
+        metadata=describe("Seconds by span.", {"start": 0.002, "train": 1.5}),
+    )
 
     @ma.validates_schema
     def _check_parts(self, data: dict[str, Any], **kwargs: Any) -> None:

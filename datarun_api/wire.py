@@ -99,7 +99,7 @@ def dump_fold(fold: SubmissionFold) -> dict[str, Any]:
 
 def dump_fold_detail(fold: SubmissionFold) -> dict[str, Any]:
     """Show a fold and how far it is, as in `SubmissionFoldDetailSchema`."""
-    return {**dump_fold(fold), "progress": describe_progress(fold)}
+    return {**dump_fold(fold), "progress": describe_progress(fold), "timings": fold.timings}
 
 
 def dump_attempt(attempt: Attempt, fold: SubmissionFold) -> dict[str, Any]:

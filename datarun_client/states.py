@@ -94,3 +94,30 @@ class WorkflowElement(StrEnum):
     def file_name(self) -> str:
         """The submission's file that defines this element."""
         return f"{self}.py"
+
+
+class Span(StrEnum):
+    """The parts of a fold's time from its POST to its result, in their order, without a gap."""
+
+    ACCEPT = "accept"
+    """From the request's arrival at the API until the fold is written."""
+    PICK_UP = "pick_up"
+    """Until a worker gets it: the commit, the job on Redis, the wait for a free worker."""
+    INPUTS = "inputs"
+    """Until the worker has all files at hand and the labels are cut to the train rows."""
+    START = "start"
+    """Until there is a confined sandbox."""
+    LOAD = "load"
+    """Until the sandbox has X and y."""
+    TRAIN = "train"
+    VALIDATE = "validate"
+    TEST = "test"
+    COLLECT = "collect"
+    """Until log and predictions are checked and packed."""
+    DELIVER = "deliver"
+    """Until the API has checked and written the result, which it then commits."""
+
+    @property
+    def is_workers(self) -> bool:
+        """Whether a worker measures it; the others are the API's."""
+        return self not in (Span.ACCEPT, Span.PICK_UP, Span.DELIVER)

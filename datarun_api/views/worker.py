@@ -17,6 +17,7 @@ from datarun_api.blueprints import ID, Blueprint
 from datarun_api.errors import BadInputError, ForbiddenError, NotFoundError
 from datarun_api.extensions import get_storage
 from datarun_api.folds import (
+    ClaimWish,
     append_log,
     claim_fold,
     finish_fold,
@@ -35,10 +36,12 @@ from datarun_api.raw_data import (
     renew_split_lease,
 )
 from datarun_api.schemas import (
+    ClaimWishSchema,
     DoneSchema,
     ErrorSchema,
     FoldClaimInputSchema,
     FoldClaimSchema,
+    FoldResultAnswerSchema,
     FoldResultInputSchema,
     HeartbeatInputSchema,
     LeaseSchema,
@@ -234,15 +237,26 @@ class FoldResult(MethodView):
 
     @allow(Role.WORKER)
     @blueprint.doc(parameters=[DIGEST_PARAMETER])
+    @blueprint.arguments(ClaimWishSchema, location="query")
     @blueprint.arguments(FoldResultInputSchema)
-    @blueprint.response(200, DoneSchema)
+    @blueprint.response(200, FoldResultAnswerSchema)
     def post(
-        self, payload: dict[str, Any], owner: int, databoard_sf_id: int, attempt: int
+        self,
+        wish: dict[str, Any],
+        payload: dict[str, Any],
+        owner: int,
+        databoard_sf_id: int,
+        attempt: int,
     ) -> Response:
-        """Deliver the result; the same may be delivered twice."""
+        """Deliver the result, and claim the next fold if the address says of which queue.
+
+        The same result may be delivered twice.
+        """
         check_digest()
-        finish_fold(owner, databoard_sf_id, attempt, payload)
-        return jsonify({})
+        claim = ClaimWish(wish["queue"], wish["worker"]) if wish else None
+        fold = finish_fold(owner, databoard_sf_id, attempt, payload, claim)
+        claimed = None if fold is None else dump_fold_claim(fold, current_app.config["LEASE"])
+        return jsonify(claim=claimed)
 
 
 @blueprint.route("/worker/splits/claim/")

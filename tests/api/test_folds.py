@@ -143,10 +143,11 @@ def test_another_post_is_a_conflict(platform, raw_data, changes, field):
 
     assert response.status_code == 409
     assert field in response.json["errors"]
-    assert {**first.json, "progress": None} == {
+    assert {**first.json, "progress": None, "timings": None} == {
         **get_fold(platform),
         "task_id": first.json["task_id"],
         "progress": None,
+        "timings": None,
     }
 
 
@@ -412,7 +413,8 @@ def test_the_lists_show_all_fields_and_the_light_ones(platform, raw_data):
     (light,) = platform.get("submissionfold-light/").json
 
     assert set(full) == FIELDS
-    assert full | {"progress": get_fold(platform)["progress"]} == get_fold(platform)
+    detail = get_fold(platform)
+    assert full | {"progress": detail["progress"], "timings": detail["timings"]} == detail
     assert light == {"databoard_sf_id": 10, "databoard_s": 1, "state": "TODO", "new": True}
 
 
@@ -736,3 +738,39 @@ def test_a_bad_question_for_predictions_names_its_field(platform, path, payload,
 
     assert response.status_code == 400
     assert field in response.json["errors"]
+
+
+def test_a_result_may_bring_the_next_claim_back(platform, worker, raw_data):
+    # Given a fold that runs and another that waits
+    post_fold(platform, raw_data)
+    post_fold(platform, number=11)
+    claim_fold(worker, platform)
+    path = f"worker/folds/{platform.id}/10/1/result/?queue=low&worker=w1"
+
+    # When the result asks for the next fold of the queue
+    answer = deliver(worker, path, make_result())
+    last = deliver(worker, path.replace("/10/", "/11/"), make_result())
+
+    # Then it is claimed as by a claim of its own, and at the end there is none
+    assert answer.json["claim"]["databoard_sf_id"] == 11
+    assert answer.json["claim"]["attempt"] == 1
+    assert [fold["state"] for fold in (get_fold(platform), get_fold(platform, 11))] == [
+        "TESTED"
+    ] * 2
+    assert last.json["claim"] is None
+    (attempt,) = platform.get("submissionfold/11/attempts/").json
+    assert (attempt["worker"], attempt["outcome"]) == ("w1", "tested")
+
+
+def test_a_refused_result_claims_nothing(platform, worker, raw_data):
+    post_fold(platform, raw_data)
+    post_fold(platform, number=11)
+    claim_fold(worker, platform)
+    path = f"worker/folds/{platform.id}/10/1/result/?queue=low&worker=w1"
+
+    stale = deliver(worker, path.replace("/10/1/", "/10/2/"), make_result())
+    bad = deliver(worker, path, make_result(test_shape=[1, 2]))
+    half = deliver(worker, path.replace("&worker=w1", ""), make_result())
+
+    assert [stale.status_code, bad.status_code, half.status_code] == [409, 400, 400]
+    assert get_fold(platform, 11)["started_at"] is None

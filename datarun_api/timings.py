@@ -1,0 +1,91 @@
+"""Where the time of a fold goes: its named spans, from the POST to the result.
+
+Each machine measures the durations that it can see on its own monotonic clock. What lies between
+two machines is what is left over of the time by the database's clock, which alone joins them: the
+wait for a worker until the claim (`Span.PICK_UP`), and the way of the result (`Span.DELIVER`). So
+the spans of a fold add up to the time from its POST to its result, whatever a worker's clock says.
+Only the last commit isn't in them, as it can't be written into what it commits.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flask import Flask, g
+from sqlalchemy import ColumnElement, Double, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from datarun_api.extensions import db
+from datarun_api.models import SubmissionFold
+from datarun_client.states import Span
+
+
+def init_timings(app: Flask) -> None:
+    """Have each request's arrival noted."""
+    app.before_request(note_arrival)
+
+
+def note_arrival() -> None:
+    """Note when the request arrived; its body is still to be read."""
+    g.arrived = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Posting:
+    """When folds that are being written were posted, by the database's clock.
+
+    Attributes
+    ----------
+    written_at : datetime
+        The transaction's time.
+    posted_at : datetime
+        When the request arrived.
+    timings : dict
+        What is known of the folds' spans: `Span.ACCEPT`.
+    """
+
+    written_at: datetime
+    posted_at: datetime
+    timings: dict[str, float]
+
+
+def measure_posting() -> Posting:
+    """Say when the folds of this request were posted."""
+    # Only the database's clock counts, and rows that go in bulk can't ask it each.
+    written_at, clock = db.session.execute(select(func.now(), func.clock_timestamp())).one()
+    seconds = time.monotonic() - g.arrived if "arrived" in g else 0.0
+    return Posting(written_at, clock - timedelta(seconds=seconds), {Span.ACCEPT: seconds})
+
+
+def add_pick_up() -> ColumnElement[dict[str, float]]:
+    """Say in SQL what a fold's spans are once it is claimed; those of an older attempt go."""
+    accept = func.coalesce(cast(SubmissionFold.timings[Span.ACCEPT].astext, Double), 0.0)
+    rest = func.greatest(0.0, _since_posted() - accept)
+    return _name(Span.ACCEPT, accept).op("||")(_name(Span.PICK_UP, rest))
+
+
+def add_workers(
+    known: Mapping[str, float], measured: Mapping[str, float]
+) -> ColumnElement[dict[str, float]]:
+    """Say in SQL what a fold's spans are once its result is written.
+
+    Parameters
+    ----------
+    known : mapping
+        The fold's spans so far.
+    measured : mapping
+        Those that the worker measured.
+    """
+    spans = {**known, **measured}
+    rest = func.greatest(0.0, _since_posted() - sum(spans.values()))
+    return cast(spans, JSONB).op("||")(_name(Span.DELIVER, rest))
+
+
+def _name(span: Span, seconds: ColumnElement[float]) -> ColumnElement[dict[str, float]]:
+    return func.jsonb_build_object(cast(span.value, Text), seconds)
+
+
+def _since_posted() -> ColumnElement[float]:
+    passed = func.clock_timestamp() - SubmissionFold.posted_at
+    return cast(func.extract("epoch", passed), Double)
