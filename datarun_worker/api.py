@@ -14,10 +14,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
+from urllib.parse import urlencode
 
 import requests
-from requests.auth import AuthBase
 from urllib3.exceptions import NewConnectionError
 
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
@@ -56,6 +57,19 @@ logger = logging.getLogger("rq.worker.datarun")
 Answer = TypeVar("Answer")
 
 
+@dataclass(frozen=True)
+class ResultAnswer:
+    """What the API says to a result that it takes.
+
+    Attributes
+    ----------
+    claim : FoldClaim or None
+        The next fold, if one was asked for and there is one.
+    """
+
+    claim: FoldClaim | None
+
+
 class Api:
     """The worker endpoints; several threads may use it at once.
 
@@ -76,9 +90,14 @@ class Api:
         self._worker_name = worker_name
         self._is_stopping = is_stopping or threading.Event()
         self._session = requests.Session()
-        # Set as an object, so that no .netrc of the machine takes its place.
-        self._session.auth = _BearerToken(settings.token)
-        self._session.headers[PROTOCOL_HEADER] = str(PROTOCOL)
+        self._headers = {
+            "Authorization": f"Bearer {settings.token}",
+            PROTOCOL_HEADER: str(PROTOCOL),
+            "Accept-Encoding": "identity",
+        }
+        # Proxies and certificates by the environment, looked up once and not for every request.
+        found = self._session.merge_environment_settings(self._base, {}, True, True, None)
+        self._proxies, self._certificates = found["proxies"], found["verify"] or True
 
     def close(self) -> None:
         """Close the connections."""
@@ -241,7 +260,7 @@ class Api:
             raise ApiError("The API doesn't say how much of the log it has.")
         return length
 
-    def send_result(self, path: str, body: bytes) -> None:
+    def send_result(self, path: str, body: bytes, queue: str | None = None) -> ResultAnswer:
         """Send a result, whole or not at all; sent once.
 
         Parameters
@@ -250,6 +269,8 @@ class Api:
             The attempt's, as of `Claim.path`.
         body : bytes
             JSON.
+        queue : str, optional
+            For a fold's result: where the next fold is claimed from, as by `claim_fold`.
 
         Raises
         ------
@@ -262,7 +283,12 @@ class Api:
         """
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
         headers = {"Content-Type": "application/json", "Repr-Digest": f"sha-256=:{digest}:"}
-        self._request("POST", f"{path}/result/", _read_json, data=body, headers=headers)
+        wish = (
+            "" if queue is None else f"?{urlencode({'queue': queue, 'worker': self._worker_name})}"
+        )
+        answer = self._request("POST", f"{path}/result/{wish}", _read_json, body, headers)
+        claim = (answer or {}).get("claim")
+        return ResultAnswer(None if claim is None else FoldClaim.from_wire(claim))
 
     def _claim(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         pause = FIRST_PAUSE
@@ -309,14 +335,17 @@ class Api:
     ) -> Answer:
         """Send a request once, and give a good answer to `take`."""
         try:
-            with self._session.request(
-                method,
-                self._base + path,
-                data=data,
-                headers=dict(headers or {}),
-                timeout=timeout or self._timeout,
-                allow_redirects=False,
+            # Prepared without the session: no .netrc of the machine takes the token's place.
+            request = requests.Request(
+                method, self._base + path, {**self._headers, **(headers or {})}, data=data
+            ).prepare()
+            adapter = self._session.get_adapter(self._base)
+            with adapter.send(
+                request,
                 stream=True,
+                timeout=timeout or self._timeout,
+                verify=self._certificates,
+                proxies=self._proxies,
             ) as response:
                 _check_status(response)
                 return take(response)
@@ -327,15 +356,6 @@ class Api:
             ) from error
         except requests.RequestException as error:
             raise ApiError(f"{method} {path} can't be sent: {error}") from error
-
-
-class _BearerToken(AuthBase):
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
 
 def _list_pauses(seconds: float) -> Iterator[float | None]:

@@ -22,6 +22,7 @@ from datarun_worker.errors import (
     ProtocolError,
     WorkerError,
 )
+from datarun_worker.late import late_starter
 from datarun_worker.sandbox import Sandbox
 
 RENEWAL_INTERVAL = 1.0
@@ -58,10 +59,10 @@ class Attempt:
         self._reason: WorkerError | None = None
         self._sandbox: Sandbox | None = None
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._interval = min(RENEWAL_INTERVAL, claim.lease / RENEWALS_PER_LEASE)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        late_starter.start(self._interval, self._is_over, self._renew, "lease")
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -113,9 +114,8 @@ class Attempt:
         logger.warning("%s is stopped: %s", self.claim.path, reason)
 
     def _renew(self) -> None:
-        interval = min(RENEWAL_INTERVAL, self.claim.lease / RENEWALS_PER_LEASE)
         timeout = max(LEAST_TIMEOUT, self.claim.lease / RENEWALS_PER_LEASE)
-        while not (self._is_over.wait(interval) or self.is_dropped.is_set()):
+        while not (self._is_over.is_set() or self.is_dropped.is_set()):
             try:
                 self._api.renew_lease(self.claim, timeout)
             except AttemptLostError as error:
@@ -124,3 +124,4 @@ class Attempt:
                 self.give_back(str(error))
             except ApiError as error:
                 logger.warning("the lease of %s can't be renewed: %s", self.claim.path, error)
+            self._is_over.wait(self._interval)

@@ -1,5 +1,9 @@
 """Delivers results: each is on the disk before it is sent, and until the API has said yes or no.
 
+So a result outlives its worker's process at any moment. A power cut of the machine it outlives once
+it has waited: while all goes well nothing waits for the disk itself, as what is lost in these few
+milliseconds costs what the machine loses anyway, an attempt whose lease runs out.
+
 =================================  =============================================================
 what the API says                  what becomes of the result
 =================================  =============================================================
@@ -14,16 +18,59 @@ no answer, or "not now"            it is sent again after a pause, after a resta
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from datarun_client.states import FailureKind
-from datarun_worker.api import FIRST_PAUSE, LONGEST_PAUSE, Api
+from datarun_client.states import FailureKind, Span
+from datarun_worker.api import FIRST_PAUSE, LONGEST_PAUSE, Api, ResultAnswer
+from datarun_worker.claims import FoldClaim
 from datarun_worker.errors import ApiAwayError, ApiError, ApiRefusalError, AttemptLostError
+from datarun_worker.laps import Laps
 from datarun_worker.results import FoldResult, SplitResult
 from datarun_worker.spool import KeptResult, Spool
 
 logger = logging.getLogger("rq.worker.datarun")
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """A job on Redis that wakes a worker for a fold.
+
+    Attributes
+    ----------
+    owner, databoard_sf_id : int
+        The fold that it names.
+    queue : str
+        Where it was taken from.
+    """
+
+    owner: int
+    databoard_sf_id: int
+    queue: str
+
+
+TakeJob = Callable[[], FoldJob | None]
+"""Takes the next job from Redis, if there is one and it is a fold's."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What came of a delivery besides.
+
+    Attributes
+    ----------
+    job : FoldJob or None
+        The job that was taken meanwhile.
+    has_claimed : bool
+        Whether the API has answered what that job is good for.
+    claim : FoldClaim or None
+        Its answer; None if there is nothing to do.
+    """
+
+    job: FoldJob | None = None
+    has_claimed: bool = False
+    claim: FoldClaim | None = None
 
 
 class Delivery:
@@ -42,7 +89,13 @@ class Delivery:
         self._spool = spool
         self._is_stopping = is_stopping
 
-    def deliver(self, path: str, result: Mapping[str, Any]) -> None:
+    def deliver(
+        self,
+        path: str,
+        result: Mapping[str, Any],
+        take_job: TakeJob | None = None,
+        laps: Laps | None = None,
+    ) -> Delivered:
         """Deliver a result.
 
         Parameters
@@ -51,9 +104,31 @@ class Delivery:
             The attempt's, as of `Claim.path`.
         result : mapping
             As the API takes it.
+        take_job : callable, optional
+            Takes another fold's job if there is one; what it wakes for is claimed with the result.
+        laps : Laps, optional
+            Of a fold; goes with the result.
         """
-        self._spool.keep(path, json.dumps(result).encode())
-        self._deliver_kept()
+        if laps is not None:
+            laps.end(Span.COLLECT)
+            result = {**result, "timings": laps.spans}
+        body = json.dumps(result).encode()
+        kept = self._spool.keep(path, body)
+        # Only now, as that may take long if Redis hangs.
+        job = take_job() if take_job is not None else None
+        try:
+            answer = self._send(kept, body, job)
+        except ApiError as error:
+            # It may have to wait for long.
+            self._spool.sync(kept)
+            if not self._is_stopping.wait(_choose_pause(error, FIRST_PAUSE, 1)):
+                self._deliver_kept()
+            return Delivered(job)
+        if answer is None:
+            # A refused result left an apology behind.
+            self._deliver_kept()
+            return Delivered(job)
+        return Delivered(job, job is not None, answer.claim)
 
     def deliver_all(self) -> None:
         """Deliver all that is kept, that of dead workers too.
@@ -68,34 +143,45 @@ class Delivery:
         while results := self._spool.list_results():
             try:
                 for result in results:
-                    self._send(result)
+                    self._send(result, result.read())
                     pause = FIRST_PAUSE
             except ApiError as error:
-                retry_after = error.retry_after if isinstance(error, ApiAwayError) else 0.0
-                seconds = min(max(pause, retry_after), LONGEST_PAUSE)
-                logger.warning(
-                    "%d results wait to be delivered; trying again in %.1f s: %s",
-                    len(results),
-                    seconds,
-                    error,
-                )
-                if self._is_stopping.wait(seconds):
+                if self._is_stopping.wait(_choose_pause(error, pause, len(results))):
                     return
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _send(self, result: KeptResult) -> None:
-        """Send a result once; it stays where it is if it can't be delivered now."""
-        body = result.read()
+    def _send(
+        self, result: KeptResult, body: bytes, job: FoldJob | None = None
+    ) -> ResultAnswer | None:
+        """Send a result once; it stays where it is if it can't be delivered now.
+
+        Returns
+        -------
+        ResultAnswer or None
+            None if it wasn't taken.
+        """
+        answer = None
         try:
-            self._api.send_result(result.path, body)
+            answer = self._api.send_result(result.path, body, None if job is None else job.queue)
         except AttemptLostError as error:
             logger.warning("%s is dropped: %s", result.path, error)
         except ApiRefusalError as error:
             logger.error("the result of %s is refused: %s", result.path, error)
             if not _blames_platform(body):
                 self._spool.keep(result.path, json.dumps(_apologize(result.path)).encode())
-                return
+                return None
         self._spool.remove(result)
+        return answer
+
+
+def _choose_pause(error: ApiError, pause: float, n_results: int) -> float:
+    """Say, and log, in how many seconds undelivered results are sent again."""
+    retry_after = error.retry_after if isinstance(error, ApiAwayError) else 0.0
+    seconds = min(max(pause, retry_after), LONGEST_PAUSE)
+    logger.warning(
+        "%d results wait to be delivered; trying again in %.1f s: %s", n_results, seconds, error
+    )
+    return seconds
 
 
 def _blames_platform(body: bytes) -> bool:

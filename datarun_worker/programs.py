@@ -1,8 +1,8 @@
 """What a sandbox can be told to do; runs in it, beside the code of a submission or a reader.
 
-A sandbox serves one fold or one data job. A fold's commands are `train`, `validate`, `test`, in
-this order, and what was trained stays in the process between them. A data job's are `split_csv`,
-or `add_files` as often as it takes and then `split_reader`.
+A sandbox serves one fold or one data job. A fold's commands are `load`, `train`, `validate` and
+`test`, in this order, and what was trained stays in the process between them. A data job's are
+`split_csv`, or `add_files` as often as it takes and then `split_reader`.
 
 Each takes what JSON can say, and open files by name: inputs to read or map, outputs to write.
 Each returns what JSON can say. Errors of the author are `ProgramError`; everything else is ours.
@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from datarun_client.states import FailureKind, WorkflowElement
 from datarun_worker import child
@@ -46,6 +47,10 @@ class Fold:
         The folder of the submission's files.
     reader : SpecificReader or None
         The data set's own reader, if it has one.
+    X, y : object
+        What to train on: all of it for a reader that trains by itself, else the train rows.
+    train_is : ndarray of int64
+        The train rows.
     trained : object
         A `Workflow`, or what the reader's `train_submission` returned.
     """
@@ -53,6 +58,9 @@ class Fold:
     elements: tuple[WorkflowElement, ...]
     source: Path
     reader: SpecificReader | None
+    X: Any
+    y: Any
+    train_is: npt.NDArray[np.int64]
     trained: Any = None
 
     @property
@@ -64,8 +72,8 @@ class Fold:
 _fold: Fold | None = None
 
 
-def train(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
-    """Train the submission on the fold's train rows.
+def load(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Load what the submission is trained on.
 
     Parameters
     ----------
@@ -85,16 +93,28 @@ def train(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]
     if READER_FILE in inputs:
         reader = SpecificReader(_place_reader(inputs[READER_FILE]), source)
     elements = tuple(WorkflowElement(word) for word in arguments["workflow_elements"])
-    _fold = Fold(elements, source, reader)
     X = load_features(inputs["X_train"])
     y = Labels.read(inputs["y_train"]).load()
     train_is = np.frombuffer(_read_all(inputs["train_is"]), dtype="<i8").astype(np.int64)
-    if _fold.trainer is not None:
-        _fold.trained = _fold.trainer.train(child.PACKAGE, X, y, train_is)
+    _fold = Fold(elements, source, reader, X, y, train_is)
+    if _fold.trainer is None:
+        _fold.X = take_rows(choose_form(X, elements), train_is)
+    return {}
+
+
+def train(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Train the submission on what was loaded; nothing else is needed."""
+    fold = _fold
+    if fold is None:
+        raise RuntimeError("a submission was to be trained on nothing")
+    X, y = fold.X, fold.y
+    # What the submission doesn't keep is free for it.
+    fold.X = fold.y = None
+    if fold.trainer is not None:
+        fold.trained = fold.trainer.train(child.PACKAGE, X, y, fold.train_is)
     else:
-        X = take_rows(choose_form(X, elements), train_is)
-        with author_code(source):
-            _fold.trained = Workflow(elements, _load_element).fit(X, y)
+        with author_code(fold.source):
+            fold.trained = Workflow(fold.elements, _load_element).fit(X, y)
     return {}
 
 
@@ -189,6 +209,7 @@ def split_reader(arguments: Arguments, inputs: Files, outputs: Files) -> dict[st
 
 
 COMMANDS: dict[str, Callable[[Arguments, Files, Files], dict[str, Any]]] = {
+    "load": load,
     "train": train,
     "validate": validate,
     "test": test,

@@ -12,6 +12,7 @@ from datarun_worker.api import Api
 from datarun_worker.attempts import Attempt
 from datarun_worker.claims import FoldClaim
 from datarun_worker.errors import ApiError, AttemptLostError
+from datarun_worker.late import late_starter
 from datarun_worker.results import Phase
 from datarun_worker.sandbox import Sandbox
 
@@ -48,10 +49,9 @@ class Reporter:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        late_starter.start(PATIENCE, self._is_over, self._run, "reporter")
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -67,8 +67,6 @@ class Reporter:
         self._news.set()
 
     def _run(self) -> None:
-        if self._is_over.wait(PATIENCE):
-            return
         while not self._is_over.is_set():
             self._news.clear()
             try:

@@ -6,7 +6,8 @@ gets the lock of another's folder knows that its process is dead, and takes over
 moved to its own folder, the scratch space is removed. The spool's own lock keeps a folder from
 being taken for a dead one between its making and its locking.
 
-A result has its name only once it is on the disk whole.
+A result has its name only once it is written whole. After a power cut one that wasn't synced may be
+there with other bytes; its digest tells the API, and its attempt is over by then.
 """
 
 import contextlib
@@ -88,17 +89,17 @@ class Spool:
         os.close(self._lock)
 
     def keep(self, path: str, body: bytes) -> KeptResult:
-        """Keep a result; when the disk can't take it, in memory."""
+        """Keep a result; when the disk can't take it, in memory.
+
+        It outlives the process; a power cut only after `sync`.
+        """
         name = path.replace("/", "-") + ".json"
         file = self._folder / name
         unfinished = file.with_suffix(".part")
         try:
             with unfinished.open("wb") as content:
                 content.write(body)
-                content.flush()
-                os.fsync(content.fileno())
             unfinished.replace(file)
-            _sync_folder(self._folder)
         except OSError as error:
             logger.error("the result of %s can't be kept on disk: %s", path, error)
             with contextlib.suppress(OSError):
@@ -108,6 +109,17 @@ class Spool:
             return kept
         self._in_memory.pop(path, None)
         return KeptResult(path, file)
+
+    def sync(self, result: KeptResult) -> None:
+        """Have a kept result survive a power cut, if the disk can do that."""
+        if result.file is None:
+            return
+        try:
+            with result.file.open("rb") as content:
+                os.fsync(content.fileno())
+            _sync_folder(self._folder)
+        except OSError as error:
+            logger.error("the result of %s isn't safe from a power cut: %s", result.path, error)
 
     def remove(self, result: KeptResult) -> None:
         """Forget a result that is delivered."""

@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rq import get_current_job
-
-from datarun_client.states import FailureKind, Queue, Reader, WorkflowElement
+from datarun_client.states import FailureKind, Queue, Reader, Span, WorkflowElement
 from datarun_worker.api import Api
 from datarun_worker.attempts import Attempt
 from datarun_worker.cache import Cache, FetchFile, Folder, hash_file
 from datarun_worker.claims import READER_FILE, Claim, FileEntry, FoldClaim, SplitClaim
 from datarun_worker.config import Settings
-from datarun_worker.delivery import Delivery
+from datarun_worker.delivery import Delivered, Delivery, FoldJob, TakeJob
 from datarun_worker.disk import find_full
 from datarun_worker.errors import (
     ApiError,
@@ -38,6 +36,7 @@ from datarun_worker.errors import (
     WorkerError,
 )
 from datarun_worker.heartbeat import Heartbeat
+from datarun_worker.laps import Laps
 from datarun_worker.parts import Labels
 from datarun_worker.predictions import (
     Predictions,
@@ -74,6 +73,8 @@ AUTHORS_KINDS = frozenset(
     }
 )
 """What a submission can be at fault of."""
+
+_SPANS = {Phase.TRAIN: Span.TRAIN, Phase.VALIDATE: Span.VALIDATE, Phase.TEST: Span.TEST}
 
 SPLIT_PARTS = ("X_train", "y_train", "X_test", "y_test")
 PREPARED = "prepared"
@@ -147,6 +148,8 @@ class WorkHorse:
         self._giving_back: str | None = None
         # Whether something failed by our fault since a sandbox was opened last.
         self._is_in_doubt = False
+        self._queue: str = Queue.LOW
+        self._take_job: TakeJob = _take_none
 
     def start(self) -> None:
         """Begin to tell the API that this worker lives."""
@@ -211,38 +214,68 @@ class WorkHorse:
         return find_full(folders, needed)
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """Let `get_work_horse` give this one."""
+    def serving(self, queue: str, take_job: TakeJob | None = None) -> Iterator[None]:
+        """Let `get_work_horse` give this one.
+
+        Parameters
+        ----------
+        queue : str
+            Where the job was taken from.
+        take_job : callable, optional
+            Takes the next job if it is a fold's; called when a result is about to be delivered.
+        """
         token = _current.set(self)
+        self._queue, self._take_job = queue, take_job or _take_none
         try:
             yield
         finally:
             _current.reset(token)
 
-    def run_fold(self, owner: int, databoard_sf_id: int, queue: str | None = None) -> None:
-        """Run a fold, from its claim to its result.
+    def may_go_on(self) -> bool:
+        """Tell, without waiting, whether another job may be taken."""
+        return (
+            not self._is_stopping.is_set()
+            and not self._is_in_doubt
+            and self._heartbeat.wait_until_heard(0)
+            and self._find_full_disk() is None
+        )
+
+    def run_fold(self, owner: int, databoard_sf_id: int) -> None:
+        """Run a fold, from its claim to its result, and the folds that are claimed with results.
 
         Parameters
         ----------
         owner, databoard_sf_id : int
             The fold that the job names; the API may give another one of the same queue.
-        queue : str, optional
-            Where the job was taken from; asked of RQ by default.
 
         Raises
         ------
         ApiError
             If the API can't be reached or refuses.
         """
-        with self._claiming():
-            claim = self._api.claim_fold(owner, databoard_sf_id, queue or _find_queue())
-        if claim is None:
-            logger.info("fold %d of account %d: nothing to do", databoard_sf_id, owner)
-            return
+        job: FoldJob | None = FoldJob(owner, databoard_sf_id, self._queue)
+        delivered: Delivered | None = None
+        while job is not None:
+            if delivered is None or not delivered.has_claimed:
+                with self._claiming():
+                    claim = self._api.claim_fold(job.owner, job.databoard_sf_id, job.queue)
+            else:
+                claim = delivered.claim
+            if claim is None:
+                logger.info("fold %d of account %d: nothing to do", job.databoard_sf_id, job.owner)
+                return
+            delivered = self._run_claimed(claim)
+            job = delivered.job
+
+    def _run_claimed(self, claim: FoldClaim) -> Delivered:
+        """Run a claimed fold; says which job was taken meanwhile, and what it was given."""
+        delivered = Delivered()
         with self._attempting(claim) as attempt:
-            result = self._try_fold(claim, attempt)
-            self._delivery.deliver(claim.path, result.to_wire())
+            laps = Laps()
+            result = self._try_fold(claim, attempt, laps)
+            delivered = self._delivery.deliver(claim.path, result.to_wire(), self._take_job, laps)
             logger.info("%s: %s", claim.path, result.failure_kind or "tested")
+        return delivered
 
     def run_split(self, raw_data: int, attempt: int) -> None:
         """Split a data set, from its claim to its result; errors as of `run_fold`."""
@@ -294,10 +327,10 @@ class WorkHorse:
         else:
             logger.warning("%s is given back: %s", claim.path, reason)
 
-    def _try_fold(self, claim: FoldClaim, attempt: Attempt) -> FoldResult:
+    def _try_fold(self, claim: FoldClaim, attempt: Attempt, laps: Laps) -> FoldResult:
         try:
             _check_train_rows(claim)
-            return self._open_fold(claim, attempt)
+            return self._open_fold(claim, attempt, laps)
         except (AttemptLostError, AttemptReleasedError):
             raise
         except ProgramError as error:
@@ -307,7 +340,7 @@ class WorkHorse:
             self._is_in_doubt = True
             return FoldResult(FailureKind.PLATFORM_ERROR, _blame_platform(error, attempt))
 
-    def _open_fold(self, claim: FoldClaim, attempt: Attempt) -> FoldResult:
+    def _open_fold(self, claim: FoldClaim, attempt: Attempt, laps: Laps) -> FoldResult:
         with contextlib.ExitStack() as stack:
             files = {
                 entry.name: stack.enter_context(self._open(Folder.FOLDS, attempt, entry))
@@ -329,8 +362,10 @@ class WorkHorse:
                 entry.name: self._cache.read(Folder.FOLDS, entry, self._fetcher(attempt))
                 for entry in claim.source
             }
+            laps.end(Span.INPUTS)
             sandbox = stack.enter_context(self._open_sandbox(claim, attempt, source))
-            run = FoldRun(claim, inputs, sandbox, self._settings.predictions_limit)
+            laps.end(Span.START)
+            run = FoldRun(claim, inputs, sandbox, self._settings.predictions_limit, laps)
             with Reporter(self._api, claim, attempt, sandbox) as reporter:
                 result = run.run(reporter)
             # A submission that is killed with its attempt hasn't failed.
@@ -455,15 +490,23 @@ class FoldRun:
     sandbox : Sandbox
     predictions_limit : int
         Bytes.
+    laps : Laps, optional
+        Gets what its parts take.
     """
 
     def __init__(
-        self, claim: FoldClaim, inputs: FoldInputs, sandbox: Sandbox, predictions_limit: int
+        self,
+        claim: FoldClaim,
+        inputs: FoldInputs,
+        sandbox: Sandbox,
+        predictions_limit: int,
+        laps: Laps | None = None,
     ) -> None:
         self._claim = claim
         self._inputs = inputs
         self._sandbox = sandbox
         self._predictions_limit = predictions_limit
+        self._laps = laps or Laps()
         self._measures: dict[Phase, Measures] = {}
         self._oddities: list[str] = []
         self._phase = Phase.TRAIN
@@ -505,7 +548,11 @@ class FoldRun:
         if self._inputs.reader is not None:
             inputs[READER_FILE] = self._inputs.reader
         elements = [str(element) for element in self._claim.workflow_elements]
-        self._call(Phase.TRAIN, "train", {"workflow_elements": elements}, inputs, {})
+        self._sandbox.call(
+            "load", {"workflow_elements": elements}, inputs, believed=self._find_believed()
+        )
+        self._laps.end(Span.LOAD)
+        self._call(Phase.TRAIN, "train", {}, {}, {})
 
     def _predict(
         self,
@@ -547,6 +594,8 @@ class FoldRun:
         except SubmissionFailure as failure:
             self._measures[phase] = _measure(failure)
             raise
+        finally:
+            self._laps.end(_SPANS[phase])
         self._measures[phase] = _measure(reply)
         return reply.value
 
@@ -670,6 +719,5 @@ def _blame_platform(error: Exception, attempt: Attempt) -> str:
     return f"The platform failed, not the submission ({type(error).__name__})."
 
 
-def _find_queue() -> str:
-    job = get_current_job()
-    return job.origin if job is not None and job.origin else str(Queue.LOW)
+def _take_none() -> None:
+    """Take no other job."""

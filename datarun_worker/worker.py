@@ -4,43 +4,53 @@ RQ's own classes wouldn't do. `Worker` forks for each job, which costs more than
 `SimpleWorker` sends no heartbeat while a job runs; both end when Redis is away for half a minute,
 take commands from whoever can publish on Redis, and run any function that a job names.
 
-Threads: jobs run in the main thread, which also gets the signals. While one runs, a second thread
-sends RQ's heartbeats to Redis (`_Heartbeats`). Those to the API (`heartbeat`), the lease's
-(`attempts`), the reporter's, the stopper's and the sandbox's threads are theirs.
+One fold after the other: before the work horse delivers a result the worker takes the next job, so
+that one request brings the result and claims the next fold (`_take_fold_job`). Every job is still
+taken from Redis, in RQ's order; only what RQ would write about a job that is over in no time isn't
+written (`_Held`).
+
+Threads: jobs run in the main thread, which also gets the signals. While a long one runs, a second
+thread sends RQ's heartbeats to Redis. Those to the API (`heartbeat`), the lease's (`attempts`), the
+reporter's, the stopper's and the sandbox's threads are theirs.
 
 Stopping: on SIGTERM or SIGINT a worker ends; a job that runs may be finished within DATARUN_GRACE
 seconds, and is given back then, or at once on a second signal (`stopping`).
 """
 
 import contextlib
+import inspect
 import logging
 import signal
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue, worker_registration
 from rq.exceptions import StopRequested
 from rq.executions import Execution
-from rq.job import Job
+from rq.job import Job, JobStatus
 from rq.timeouts import BaseDeathPenalty
 from rq.utils import now, utcformat
-from rq.worker import BaseWorker, WorkerStatus
+from rq.worker import BaseWorker
 
 from datarun_client.errors import SettingError
+from datarun_worker import tasks
 from datarun_worker.check import EX_CONFIG, IsolationError, start_engine
 from datarun_worker.config import load_settings
 from datarun_worker.jobs import RESULT_TTL, SERIALIZER, OurJob
+from datarun_worker.late import late_starter
 from datarun_worker.sandbox import Engine
 from datarun_worker.stopping import Stopper
-from datarun_worker.work_horse import WorkHorse, open_spool
+from datarun_worker.work_horse import FoldJob, WorkHorse, open_spool
 
 WORKER_TTL = 60
 """Seconds after which Redis forgets a silent idle worker."""
@@ -50,6 +60,16 @@ HEARTBEAT_INTERVAL = 10
 
 WAIT_FOR_JOB = 10
 """Seconds that a worker waits for a job before it looks at itself again."""
+
+GO_ON = 1.0
+"""Seconds for which one job follows the other; then RQ's own loop has its turn, which looks after
+more: whether workers are suspended, what of Redis must be cleaned up, whether there is room."""
+
+BOOKS_AFTER = 1.0
+"""Seconds that a job runs before Redis is told that it does."""
+
+QUICK_TIMEOUT = 2.0
+"""Seconds that Redis may take to say whether there is another job."""
 
 LONGEST_REDIS_PAUSE = 5.0
 """Seconds between two tries to reach Redis; each pause is twice the one before."""
@@ -98,11 +118,15 @@ class Worker(BaseWorker):
         super().__init__(names, name, connection=connection, **options)
         self.death_penalty_class = _NoDeathPenalty
         self._adjust_connections()
+        self._quick_connection = self._make_quick_connection()
         self._engine: Engine | None = None
         self._work_horse: WorkHorse | None = None
         self._stopper: Stopper | None = None
         self._stopped_at: float | None = None
         self._is_busy = False
+        self._is_counting = False
+        self._held: _Held | None = None
+        self._go_on_until = 0.0
 
     @property
     def dequeue_timeout(self) -> int:
@@ -191,30 +215,79 @@ class Worker(BaseWorker):
         if is_first and not self._is_busy:
             raise StopRequested
 
+    def work(self, *args: Any, **options: Any) -> bool:
+        """Take jobs, see RQ; where they are counted, each is taken by itself."""
+        self._is_counting = options.get("max_jobs") is not None
+        return super().work(*args, **options)
+
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Carry out one job in this process."""
+        """Carry out one job in this process, and those that the work horse goes on to."""
         self._is_busy = True
+        self._held = _Held(self, job, queue)
+        self._go_on_until = time.monotonic() + GO_ON
         try:
-            with self._surviving(f"keep the books of job {job.id}"):
-                self._execute(job, queue)
+            while self._held is not None:
+                held, self._held = self._held, None
+                self._execute(held)
         finally:
             self._is_busy = False
 
-    def _execute(self, job: Job, queue: Queue) -> None:
-        execution = self.prepare_execution(job)
+    def _execute(self, held: "_Held") -> None:
+        """Carry out a job; of folds' jobs also those that `_take_fold_job` takes meanwhile."""
+        self._current = held.begin()
         try:
-            with _Heartbeats(self, job, execution), self._require_work_horse().serving():
-                self.perform_job(job, queue, execution)
-        finally:
-            self.executions.pop(execution.id, None)
-            self._state = WorkerStatus.IDLE
+            with self._require_work_horse().serving(held.queue.name, self._take_fold_job):
+                held.job.func(*held.job.args, **held.job.kwargs)
+        except Exception as error:
+            # The edge of a job, whichever of them it was.
+            self._current.fail(error)
+        else:
+            self._current.succeed()
+
+    def _take_fold_job(self) -> FoldJob | None:
+        """Take the next job for the work horse, which is about to deliver what it came to.
+
+        So a result and the next claim go in one request. None if there is no job, if this worker
+        should take none, or if the next one is no fold's; that one comes after this.
+        """
+        if not self._may_go_on():
+            return None
+        found = None
+        with self.surviving("take the next job"):
+            found = self.queue_class.dequeue_any(
+                self._ordered_queues,
+                None,
+                connection=self._quick_connection,
+                job_class=self.job_class,
+                serializer=self.serializer,
+                death_penalty_class=self.death_penalty_class,
+            )
+        if found is None:
+            return None
+        held = _Held(self, *found)
+        if held.job.func is not tasks.train_test_submission_fold:
+            self._held = held
+            return None
+        # What Redis is told of the one before is one result early, and says nothing of the fold.
+        self._current.succeed()
+        self._current = held.begin()
+        owner, databoard_sf_id = _read_ids(held.job)
+        return FoldJob(owner, databoard_sf_id, held.queue.name)
+
+    def _may_go_on(self) -> bool:
+        return not (
+            self._stop_requested
+            or self._is_counting
+            or time.monotonic() > self._go_on_until
+            or not self._require_work_horse().may_go_on()
+        )
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Tell Redis that this worker lives; if Redis was restarted empty, who it is."""
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
             return
-        with self._surviving("send a heartbeat"):
+        with self.surviving("send a heartbeat"):
             self.last_heartbeat = now()
             is_new = self.connection.hset(
                 self.key, "last_heartbeat", utcformat(self.last_heartbeat)
@@ -233,17 +306,17 @@ class Worker(BaseWorker):
     def set_state(self, state: str, pipeline: Any = None) -> None:
         """Note what the worker does, on Redis too if it is there."""
         self._state = state
-        with self._surviving("note its state"):
+        with self.surviving("note its state"):
             super().set_state(state, pipeline)
 
     def check_for_suspension(self, burst: bool) -> None:
         """Wait while the operator has suspended the workers; not known without Redis."""
-        with self._surviving("ask whether it is suspended"):
+        with self.surviving("ask whether it is suspended"):
             super().check_for_suspension(burst)
 
     def run_maintenance_tasks(self) -> None:
         """Clean RQ's registries, if Redis is there."""
-        with self._surviving("clean up"):
+        with self.surviving("clean up"):
             super().run_maintenance_tasks()
 
     def get_redis_server_version(self) -> tuple[int, int, int]:
@@ -271,8 +344,16 @@ class Worker(BaseWorker):
         self.connection.connection_pool.disconnect()
         self.connection.connection_pool.reset()
 
+    def _make_quick_connection(self) -> Redis:
+        """Make a connection for a result's way, which mustn't wait long for a Redis that hangs."""
+        pool = self.connection.connection_pool
+        options = {**pool.connection_kwargs, "socket_timeout": QUICK_TIMEOUT}
+        if "orig_socket_timeout" in options:
+            options["orig_socket_timeout"] = QUICK_TIMEOUT
+        return Redis(connection_pool=type(pool)(connection_class=pool.connection_class, **options))
+
     def _take_leave(self) -> None:
-        with self._surviving("take leave"):
+        with self.surviving("take leave"):
             super().teardown()
 
     def _require_work_horse(self) -> WorkHorse:
@@ -281,12 +362,17 @@ class Worker(BaseWorker):
         return self._work_horse
 
     @contextlib.contextmanager
-    def _surviving(self, act: str) -> Iterator[None]:
+    def surviving(self, act: str) -> Iterator[None]:
         """Outlive an outage of Redis: what is kept there can be lost, a fold can't."""
         try:
             yield
         except RedisError as error:
             logger.warning("Worker %s couldn't %s: %s", self.name, act, error)
+
+
+def _read_ids(job: Job) -> list[int]:
+    """Give a job's arguments in the order of its task's parameters; `OurJob` has checked them."""
+    return list(inspect.signature(job.func).bind(*job.args, **job.kwargs).arguments.values())
 
 
 class _NoDeathPenalty(BaseDeathPenalty):
@@ -299,27 +385,68 @@ class _NoDeathPenalty(BaseDeathPenalty):
         """Have none to cancel."""
 
 
-class _Heartbeats:
-    """Sends a running job's heartbeats from a thread; a context manager around the job."""
+class _Held:
+    """A job that this worker holds, and what Redis is told of it.
 
-    def __init__(self, worker: Worker, job: Job, execution: Execution) -> None:
+    Who looks at Redis must see what a worker does, but nobody can see what is over in no time. So
+    only a job that runs longer than `BOOKS_AFTER` is entered as running, by a thread that then
+    sends its heartbeats; at its end each job is noted as finished or failed.
+    """
+
+    def __init__(self, worker: Worker, job: Job, queue: Queue) -> None:
+        self.job = job
+        self.queue = queue
         self._worker = worker
-        self._job = job
-        self._execution = execution
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
+        self._lock = threading.Lock()
+        self._execution: Execution | None = None
 
-    def __enter__(self) -> None:
-        self._thread.start()
+    def begin(self) -> Self:
+        """Note that it runs."""
+        self.job.started_at = now()
+        late_starter.start(BOOKS_AFTER, self._is_over, self._keep_books, "books")
+        return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def succeed(self) -> None:
+        """Note that it is done."""
+        self._end()
+        job = self.job
+        with (
+            self._worker.surviving(f"note that job {job.id} is done"),
+            self._worker.connection.pipeline(transaction=False) as pipeline,
+        ):
+            pipeline.hset(job.key, "status", JobStatus.FINISHED)
+            pipeline.hset(job.key, "ended_at", utcformat(job.ended_at or now()))
+            pipeline.expire(job.key, RESULT_TTL)
+            self._worker.increment_successful_job_count(pipeline)
+            if self._execution is not None:
+                self._worker.cleanup_execution(job, pipeline, self._execution)
+            pipeline.execute()
+
+    def fail(self, error: Exception) -> None:
+        """Note that it failed, and why."""
+        self._end()
+        logger.error("job %s failed", self.job.id, exc_info=error)
+        with self._worker.surviving(f"note that job {self.job.id} failed"):
+            text = "".join(traceback.format_exception(error))
+            self._worker.handle_job_failure(
+                self.job, self.queue, exc_string=text, execution=self._execution
+            )
+
+    def _end(self) -> None:
+        self.job.ended_at = now()
         self._is_over.set()
-        # A heartbeat that hangs because Redis does isn't waited for.
-        self._thread.join(timeout=1)
+        # A thread that hangs because Redis does isn't waited for.
+        if self._lock.acquire(timeout=1):
+            self._lock.release()
 
-    def _run(self) -> None:
-        while not self._is_over.wait(self._worker.job_monitoring_interval):
-            try:
-                self._worker.maintain_heartbeats(self._job, self._execution)
-            except RedisError as error:
-                logger.warning("no heartbeat of job %s: %s", self._job.id, error)
+    def _keep_books(self) -> None:
+        try:
+            with self._lock:
+                if self._is_over.is_set():
+                    return
+                self._execution = self._worker.prepare_execution(self.job)
+            while not self._is_over.wait(self._worker.job_monitoring_interval):
+                self._worker.maintain_heartbeats(self.job, self._execution)
+        except RedisError as error:
+            logger.warning("no heartbeat of job %s: %s", self.job.id, error)

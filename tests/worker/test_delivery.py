@@ -6,14 +6,16 @@ import threading
 import pytest
 from small_server import Answer
 
-from datarun_client.states import FailureKind
+from datarun_client.states import FailureKind, Span
 from datarun_worker.api import Api
 from datarun_worker.config import load_settings
-from datarun_worker.delivery import Delivery
+from datarun_worker.delivery import Delivered, Delivery, FoldJob
+from datarun_worker.laps import Laps
 from datarun_worker.results import FoldResult, SplitResult
 from datarun_worker.spool import Spool
 
 PATH = "folds/1/2/3"
+JOB = FoldJob(1, 3, "low")
 RESULT = FoldResult(FailureKind.TIME_LIMIT, "too long").to_wire()
 
 
@@ -47,6 +49,46 @@ def test_a_result_that_is_taken_is_forgotten(server, spool, delivery):
 
     assert json.loads(server.requests[0].body) == RESULT
     assert spool.list_results() == []
+
+
+def test_a_result_asks_for_the_next_claim_if_there_is_a_job(server, spool, delivery):
+    # Given a job that is taken once the result is safe
+    def take_job() -> FoldJob:
+        assert len(spool.list_results()) == 1
+        return JOB
+
+    server.answers = [Answer(body=b'{"claim": null}')]
+
+    # When the result is delivered
+    delivered = delivery.deliver(PATH, RESULT, take_job)
+
+    # Then the same request asked what the job is good for, and got an answer
+    (request,) = server.requests
+    assert request.path == f"/runapp/worker/{PATH}/result/?queue=low&worker=w1"
+    assert delivered == Delivered(JOB, has_claimed=True, claim=None)
+
+
+@pytest.mark.parametrize("first", [Answer(503), Answer(409)])
+def test_a_job_whose_claim_was_not_answered_is_handed_on(server, spool, delivery, first):
+    server.answers = [first, Answer()]
+
+    delivered = delivery.deliver(PATH, RESULT, lambda: JOB)
+
+    assert delivered == Delivered(JOB, has_claimed=False)
+    assert all("queue" not in request.path for request in server.requests[1:])
+    assert spool.list_results() == []
+
+
+def test_a_folds_spans_go_with_its_result(server, delivery):
+    server.answers = [Answer()]
+    laps = Laps()
+    laps.end(Span.START)
+
+    delivery.deliver(PATH, RESULT, laps=laps)
+
+    timings = json.loads(server.requests[0].body)["timings"]
+    assert list(timings) == ["start", "collect"]
+    assert all(seconds >= 0 for seconds in timings.values())
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 502, 503])

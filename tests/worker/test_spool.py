@@ -135,11 +135,11 @@ def test_a_worker_that_ends_leaves_undelivered_results(root):
 def test_a_result_that_the_disk_cannot_take_is_kept_in_memory(root, monkeypatch):
     spool = Spool(root)
 
-    def refuse(descriptor: int) -> None:
+    def refuse(file: Path, target: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", refuse)
+        patch.setattr(Path, "replace", refuse)
         spool.keep(PATH, b"body")
 
     (result,) = spool.list_results()

@@ -16,12 +16,14 @@ from posts import (
     post_fold,
     post_split,
     wait_for_end,
+    wait_for_split,
     wait_for_words,
 )
 from rq.job import JobStatus
 from test_folds import FOREST
 
 from datarun_client.codec import decode_predictions, encode_bytes, encode_indices
+from datarun_client.states import Span
 from tests.conftest import wait_until
 
 
@@ -39,6 +41,24 @@ def test_a_data_set_is_split_and_a_fold_tested(platform, redis, shared_worker):
     for predictions in (full_train, test):
         np.testing.assert_allclose(predictions.sum(axis=1), 1)
     assert fold["train_time"] > 0
+
+
+def test_folds_follow_one_another_and_every_job_is_done_with(platform, redis, shared_worker):
+    """The result of one brings the claim of the next; their spans are all there."""
+    raw_data = post_data_set(platform)
+    post_split(platform, raw_data)
+    wait_for_split(platform)
+    numbers = range(10, 18)
+    for number in numbers:
+        post_fold(platform, raw_data, number=number)
+
+    folds = [wait_for_end(platform, number) for number in numbers]
+
+    assert [fold["state"] for fold in folds] == ["TESTED"] * len(numbers), shared_worker.output
+    for fold in folds:
+        assert set(fold["timings"]) == set(Span)
+        assert fold["timings"]["train"] >= fold["train_time"]
+    wait_until(lambda: not redis.llen("rq:queue:low"), "all jobs to be taken")
 
 
 def test_a_reader_splits_its_data_set(platform, redis, shared_worker):
