@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ class Stack:
                 f"{method} {path} was answered {response.status_code}: {response.text}"
             )
         return response.json()
+
+    def has(self, path: str) -> bool:
+        """Tell whether the API knows a path that can be listed."""
+        response = self.session.get(f"{self.url}runapp/{path}", timeout=DEADLINE)
+        return response.status_code != HTTPStatus.NOT_FOUND
 
     def post_text(self, path: str, text: bytes) -> Any:
         """Post JSON text that was made before."""

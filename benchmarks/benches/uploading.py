@@ -1,8 +1,8 @@
 """How long it takes to upload 100 MB, and what it costs the API in memory.
 
 The floor sends the bytes over a socket of the loopback interface to a thread that hashes them and
-writes them to disk. As JSON, the text is made before the clock starts; what the client needs to
-make it is shown apart.
+writes them to disk. What is sent to datarun is made before the clock starts; what the client needs
+to pack the JSON text is shown apart. A raw body is sent first, and the data set that names it then.
 """
 
 import hashlib
@@ -10,22 +10,55 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
+from urllib3 import encode_multipart_formdata
 
 from benchmarks.benches.bench import Bench, Results
-from benchmarks.idle_stack import IdleStack
 from benchmarks.measurements import Spread, divide
 from benchmarks.memory import watch_memory
 from benchmarks.session import Session
+from benchmarks.stack import Stack
 from benchmarks.tables import Table, format_megabytes, format_milliseconds, format_ratio
 from datarun_client.codec import encode_bytes
 
 N_BYTES = 100_000_000
 
+FILE_NAME = "data.csv"
+
 _CHUNK = 1 << 18
+
+
+TARGET = 3.0
+
+FLOOR = "floor"
+ENCODE = "encode"
+
+Send = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to upload a data set.
+
+    Attributes
+    ----------
+    name, title : str
+    prepare : callable
+        Makes what is sent, for a stack, the data set's name and its file; gives what sends it.
+    target : float or None
+        What datarun should reach, over the floor.
+    """
+
+    name: str
+    title: str
+    prepare: Callable[[Stack, str, bytes], Send]
+    target: float | None = None
 
 
 class UploadingBench(Bench):
@@ -34,37 +67,51 @@ class UploadingBench(Bench):
     name = "uploading"
 
     def measure(self, session: Session) -> Results:
-        """Upload in turn; each time another data set, since files are kept by their hash."""
+        """Upload in turn; each time another file, since files are kept by their hash."""
         idle = session.idle_stack
-        seconds: dict[str, list[float]] = {"floor": [], "json": [], "encode": []}
-        growth = []
+        ways = [way for way in WAYS if way.target is None or idle.stack.has("uploads/")]
+        seconds: dict[str, list[float]] = {}
+        growth: dict[str, list[int]] = {}
         for repeat in range(session.n_repeats):
             session.tell(f"uploading: repeat {repeat + 1} of {session.n_repeats}")
-            content = make_numbers(repeat)
-            seconds["floor"].append(send_to_disk(session.site.folder, content))
-            with watch_memory(idle.api_processes) as watch:
-                encode, upload = upload_json(idle, f"upload {repeat}", content)
-            growth.append(watch.growth)
-            seconds["encode"].append(encode)
-            seconds["json"].append(upload)
-        return {"seconds": seconds, "growth": {"json": growth}}
+            content = make_numbers(len(WAYS) * repeat)
+            seconds.setdefault(FLOOR, []).append(send_to_disk(session.site.folder, content))
+            for place, way in enumerate(ways):
+                content = make_numbers(len(WAYS) * repeat + place)
+                start = time.perf_counter()
+                send = way.prepare(idle.stack, f"{way.name} {repeat}", content)
+                prepared = time.perf_counter()
+                with watch_memory(idle.api_processes) as watch:
+                    send()
+                seconds.setdefault(way.name, []).append(time.perf_counter() - prepared)
+                growth.setdefault(way.name, []).append(watch.growth)
+                if way.target is None:
+                    seconds.setdefault(ENCODE, []).append(prepared - start)
+        return {"seconds": seconds, "growth": growth}
 
     def make_tables(self, results: Results) -> list[Table]:
         """Show times and memory."""
         seconds = results["seconds"]
-        table = Table("Uploading 100 MB", ["", "time", "over the floor", "API's memory"])
-        floor = format_milliseconds(Spread.of(seconds["floor"]).median)
-        table.rows.append(["floor: socket, SHA-256, disk", floor, "", ""])
-        ratio = Spread.of(divide(seconds["json"], seconds["floor"]))
-        table.rows.append(
-            [
-                "base64 + zlib in JSON",
-                format_milliseconds(Spread.of(seconds["json"]).median),
-                format_ratio(ratio.median),
-                f"+{format_megabytes(Spread.of(results['growth']['json']).highest)}",
-            ]
+        columns = ["", "time", "over the floor", "target", "API's memory"]
+        floor = format_milliseconds(Spread.of(seconds[FLOOR]).median)
+        table = Table(
+            "Uploading 100 MB", columns, [["floor: socket, SHA-256, disk", floor, "", "", ""]]
         )
-        encode = format_milliseconds(Spread.of(seconds["encode"]).median)
+        for way in WAYS:
+            if way.name not in seconds:
+                table.notes.append(f"This datarun takes no {way.title}.")
+                continue
+            ratio = Spread.of(divide(seconds[way.name], seconds[FLOOR]))
+            table.rows.append(
+                [
+                    way.title,
+                    format_milliseconds(Spread.of(seconds[way.name]).median),
+                    format_ratio(ratio.median),
+                    f"{way.target:g}" if way.target else "",
+                    f"+{format_megabytes(Spread.of(results['growth'][way.name]).highest)}",
+                ]
+            )
+        encode = format_milliseconds(Spread.of(seconds[ENCODE]).median)
         table.notes.append(f"The client took {encode} to make the JSON text.")
         return [table]
 
@@ -72,10 +119,52 @@ class UploadingBench(Bench):
         """Give datarun's times over the floor's."""
         seconds = results["seconds"]
         return {
-            "uploading as JSON, datarun over floor": Spread.of(
-                divide(seconds["json"], seconds["floor"])
+            f"uploading, {way.title}, datarun over floor": Spread.of(
+                divide(seconds[way.name], seconds[FLOOR])
             )
+            for way in WAYS
+            if way.name in seconds
         }
+
+
+def prepare_json(stack: Stack, name: str, content: bytes) -> Send:
+    """Make a data set as JSON text."""
+    text = orjson.dumps({**describe_raw_data(name), "files": {FILE_NAME: encode_bytes(content)}})
+    return lambda: stack.post_text("rawdata/", text)
+
+
+def prepare_form(stack: Stack, name: str, content: bytes) -> Send:
+    """Make a data set as a form with the file as a part."""
+    fields: list[tuple[str, Any]] = [
+        ("json", ("", orjson.dumps(describe_raw_data(name)), "application/json")),
+        ("files", (FILE_NAME, content, "application/octet-stream")),
+    ]
+    body, content_type = encode_multipart_formdata(fields)
+    return lambda: stack.ask("POST", "rawdata/", data=body, headers={"Content-Type": content_type})
+
+
+def prepare_raw(stack: Stack, name: str, content: bytes) -> Send:
+    """Send the file as a raw body, then the data set that names it."""
+
+    def send() -> object:
+        headers = {"Content-Type": "application/octet-stream"}
+        upload = stack.ask("POST", "uploads/", data=content, headers=headers)
+        uploads = {FILE_NAME: upload["upload_id"]}
+        return stack.ask("POST", "rawdata/", json={**describe_raw_data(name), "uploads": uploads})
+
+    return send
+
+
+def describe_raw_data(name: str) -> dict[str, str]:
+    """Describe a data set, without its file."""
+    return {"name": name, "target_column": "y", "workflow_elements": "classifier"}
+
+
+WAYS = (
+    Way("json", "base64 + zlib in JSON", prepare_json),
+    Way("form", "multipart form", prepare_form, TARGET),
+    Way("raw", "raw body", prepare_raw, TARGET),
+)
 
 
 def make_numbers(seed: int) -> bytes:
@@ -83,22 +172,6 @@ def make_numbers(seed: int) -> bytes:
     numbers = np.random.default_rng(seed).integers(0, 1_000_000, 1_000_000)
     lines = b"".join(b"%d,%d\n" % (number, number % 2) for number in numbers.tolist())
     return (b"x,y\n" + lines * (N_BYTES // len(lines) + 1))[:N_BYTES].rpartition(b"\n")[0]
-
-
-def upload_json(idle: IdleStack, name: str, content: bytes) -> tuple[float, float]:
-    """Post a data set: seconds to make the text and to send it."""
-    start = time.perf_counter()
-    text = orjson.dumps(
-        {
-            "name": name,
-            "target_column": "y",
-            "workflow_elements": "classifier",
-            "files": {"data.csv": encode_bytes(content)},
-        }
-    )
-    made = time.perf_counter()
-    idle.stack.post_text("rawdata/", text)
-    return made - start, time.perf_counter() - made
 
 
 def send_to_disk(folder: Path, content: bytes) -> float:
