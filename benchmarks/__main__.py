@@ -18,7 +18,7 @@ from benchmarks.benches import BENCHES, FoldsBench
 from benchmarks.readme import write_readme
 from benchmarks.reference import make_guard_table, read_reference, write_reference
 from benchmarks.session import Session
-from benchmarks.site import clear_environ, open_site
+from benchmarks.site import BenchError, clear_environ, open_site
 from benchmarks.workloads import WORKLOADS
 
 RESULTS = Path(__file__).with_name("results")
@@ -62,7 +62,10 @@ def main(
     clear_environ()
     # Ended from outside, it still stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    results = measure(names or tuple(BENCHES), quick, repeats, frozenset(only))
+    try:
+        results = measure(names or tuple(BENCHES), quick, repeats, frozenset(only))
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
     path = path or RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1))
