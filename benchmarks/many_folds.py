@@ -1,6 +1,7 @@
 """Accounts with more folds than could be run in a bench's time, written past the API."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,42 +9,56 @@ import numpy as np
 from flask import Flask
 from sqlalchemy import func, insert, select
 
-from datarun_api.credentials import hash_password
+from datarun_api.credentials import create_token
 from datarun_api.extensions import db
 from datarun_api.models import RawData, Submission, SubmissionFold, User
 from datarun_client.states import Priority, Role, SplitState, State
-
-PASSWORD = "bench password"
 
 _SUBMISSION = 1
 _ROWS_AT_ONCE = 5000
 
 
-def fill_account(app: Flask, name: str, n_folds: int, n_bytes: int) -> int:
-    """Write an account with tested folds, and say its number.
+@dataclass(frozen=True)
+class FullAccount:
+    """An account with many folds.
+
+    Attributes
+    ----------
+    id : int
+    token : str
+        Its Bearer token: a password would be derived anew by each process of the API.
+    """
+
+    id: int
+    token: str
+
+
+def fill_account(app: Flask, name: str, n_folds: int, n_bytes: int) -> FullAccount:
+    """Write an account with tested folds.
 
     Parameters
     ----------
     app : Flask
         The API's application.
     name : str
-        The account's; its password is `PASSWORD`.
+        The account's.
     n_folds : int
     n_bytes : int
         What a fold's rows and predictions have together, packed.
     """
     with app.app_context():
-        owner = _add_submission(name)
-        for rows in _make_rows(owner, n_folds, n_bytes):
+        account = _add_account(name)
+        for rows in _make_rows(account.id, n_folds, n_bytes):
             db.session.execute(insert(SubmissionFold), rows)
         db.session.commit()
-        return owner
+        return account
 
 
-def _add_submission(name: str) -> int:
-    """Add an account with a split data set and a submission, and say the account's number."""
-    user = User(name=name, role=Role.PLATFORM, password_hash=hash_password(PASSWORD))
+def _add_account(name: str) -> FullAccount:
+    """Add an account with a split data set and a submission."""
+    user = User(name=name, role=Role.PLATFORM)
     db.session.add(user)
+    token = create_token(user, "bench")
     db.session.flush()
     raw_data = RawData(
         owner_id=user.id,
@@ -66,7 +81,7 @@ def _add_submission(name: str) -> int:
         )
     )
     db.session.flush()
-    return user.id
+    return FullAccount(user.id, token)
 
 
 def _make_rows(owner: int, n_folds: int, n_bytes: int) -> Iterator[list[dict[str, Any]]]:

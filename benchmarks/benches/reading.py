@@ -15,7 +15,7 @@ import requests
 
 from benchmarks.benches.bench import Bench, Results
 from benchmarks.idle_stack import IdleStack
-from benchmarks.many_folds import PASSWORD, fill_account
+from benchmarks.many_folds import FullAccount, fill_account
 from benchmarks.measurements import Spread, divide
 from benchmarks.memory import watch_memory
 from benchmarks.session import Session
@@ -95,16 +95,16 @@ class ReadingBench(Bench):
         for listing in LISTINGS:
             n_folds = listing.n_quick_folds if session.is_quick else listing.n_folds
             session.tell(f"reading: making {n_folds:,} folds for the {listing.title}")
-            owner = fill_account(idle.app, listing.account, n_folds, listing.n_bytes)
+            account = fill_account(idle.app, listing.account, n_folds, listing.n_bytes)
             seconds: dict[str, list[float]] = {"datarun": [], "floor": []}
             first: dict[str, list[float]] = {"datarun": [], "floor": []}
             growth = []
-            read_list(idle, listing)
+            read_list(idle, listing, account)
             for _ in range(session.n_repeats):
                 with watch_memory(idle.api_processes) as watch:
-                    reads = {"datarun": read_list(idle, listing)}
+                    reads = {"datarun": read_list(idle, listing, account)}
                 growth.append(watch.growth)
-                reads["floor"] = read_floor(idle, listing, owner)
+                reads["floor"] = read_floor(idle, listing, account)
                 for name, (first_byte, whole) in reads.items():
                     first[name].append(first_byte)
                     seconds[name].append(whole)
@@ -158,13 +158,12 @@ class ReadingBench(Bench):
         return ratios
 
 
-def read_list(idle: IdleStack, listing: Listing) -> tuple[float, float]:
+def read_list(idle: IdleStack, listing: Listing, account: FullAccount) -> tuple[float, float]:
     """Read a list over HTTP: seconds until its first byte and until its last."""
     start = time.perf_counter()
     with requests.get(
         f"{idle.stack.url}runapp/{listing.path}",
-        auth=(listing.account, PASSWORD),
-        headers={"Accept-Encoding": "identity"},
+        headers={"Authorization": f"Bearer {account.token}", "Accept-Encoding": "identity"},
         stream=True,
         timeout=DEADLINE,
     ) as response:
@@ -177,11 +176,11 @@ def read_list(idle: IdleStack, listing: Listing) -> tuple[float, float]:
     return first, time.perf_counter() - start
 
 
-def read_floor(idle: IdleStack, listing: Listing, owner: int) -> tuple[float, float]:
+def read_floor(idle: IdleStack, listing: Listing, account: FullAccount) -> tuple[float, float]:
     """Read the same from PostgreSQL: seconds until the first bytes and until the last."""
     with psycopg.connect(idle.database_url) as database:
         start = time.perf_counter()
-        pieces = _write_rows(database, listing, owner)
+        pieces = _write_rows(database, listing, account.id)
         next(pieces)
         first = time.perf_counter() - start
         for _ in pieces:
