@@ -59,7 +59,16 @@ SETTINGS = (
     Setting("DATARUN_RECONCILE", "5", parse_seconds, "Seconds between the reconciler's rounds."),
     Setting("DATARUN_MAX_JSON", "256M", parse_bytes, "Bytes that a JSON request may have."),
     Setting(
-        "DATARUN_MAX_UPLOAD", "1G", parse_bytes, "Bytes that a request's files may have unpacked."
+        "DATARUN_MAX_UPLOAD",
+        "1G",
+        parse_bytes,
+        "Bytes that the files of a data set or of a submission may have, unpacked.",
+    ),
+    Setting(
+        "DATARUN_KEEP_UPLOADS",
+        "86400",
+        parse_seconds,
+        "Seconds for which an upload is kept after its last part has arrived.",
     ),
     Setting("DATARUN_MAX_FILES", "500", parse_count, "Files that one upload may have."),
     Setting(

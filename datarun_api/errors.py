@@ -8,6 +8,7 @@
     ├── NotFoundError     404
     ├── NotAcceptableError    406
     ├── ConflictError     409   what exists says otherwise
+    ├── TooLargeError     413
     └── TooManyRequestsError  429
 
 Views and the functions that they call raise these; `write_http_exception` writes them, and with
@@ -154,6 +155,12 @@ class ConflictError(ApiError):
     """What exists says otherwise."""
 
     code = 409
+
+
+class TooLargeError(ApiError):
+    """The request or its answer is larger than a limit."""
+
+    code = 413
 
 
 class TooManyRequestsError(ApiError):

@@ -9,26 +9,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import undefer
 
 from datarun_api.errors import ApiError, BadInputError, ConflictError, NotFoundError
-from datarun_api.extensions import db, get_storage
+from datarun_api.extensions import db
 from datarun_api.folds import end_attempt, enqueue_queued
 from datarun_api.models import Outcome, RawData, StoredFile, Submission, SubmissionFold
+from datarun_api.posted_files import PostedFiles
 from datarun_api.raw_data import enqueue_or_end, find_problem
 from datarun_api.schemas import parse_force
-from datarun_api.storage import hash_manifest, save_files
+from datarun_api.storage import hash_manifest
 from datarun_api.timings import measure_posting
 from datarun_api.transitions import Act, Event, decide
-from datarun_client.errors import CodecError
 from datarun_client.states import SplitState
 
 T = TypeVar("T")
 Payload = dict[str, Any]
-"""A fold as `SubmissionFoldInputSchema` loads it."""
+"""A fold as `SubmissionFoldInputSchema` loads it, with `PostedFiles`."""
 
 
 class BulkError(ApiError):
@@ -72,7 +71,7 @@ def accept_folds(owner_id: int, payloads: Sequence[Payload]) -> list[Accepted]:
     ----------
     owner_id : int
     payloads : sequence of dict
-        As `SubmissionFoldInputSchema` loads them.
+        As `SubmissionFoldInputSchema` loads them, with `PostedFiles`.
 
     Returns
     -------
@@ -177,18 +176,13 @@ class FoldIntake:
 
     def _save_files(self, payload: Payload) -> None:
         """Keep a payload's files; a submission's folds often come with the same ones."""
-        files = payload["files"]
-        if files is None or _make_key(files) in self._saved:
-            return
-        try:
-            manifest = save_files(get_storage(), files, current_app.config["MAX_UPLOAD"])
-        except CodecError as error:
-            raise _refuse(BadInputError, "files", str(error)) from None
-        self._saved[_make_key(files)] = manifest
+        files: PostedFiles | None = payload["files"]
+        if files is not None and files.key not in self._saved:
+            self._saved[files.key] = files.save(self.owner_id)
 
     def _find_manifest(self, payload: Payload) -> list[StoredFile] | None:
-        files = payload["files"]
-        return None if files is None else self._saved[_make_key(files)]
+        files: PostedFiles | None = payload["files"]
+        return None if files is None else self._saved[files.key]
 
     def _insert_submissions(self) -> None:
         rows: dict[int, Payload] = {}
@@ -352,10 +346,6 @@ def _name_event(payload: Payload, fold: SubmissionFold) -> Event:
         and payload["test_is"].equals(fold.test_is)
     )
     return Event.REPEAT if same else Event.CHANGE
-
-
-def _make_key(files: dict[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset(files.items())
 
 
 def _refuse(kind: type[ApiError], field: str, text: str) -> ApiError:

@@ -3,8 +3,11 @@
 import logging
 import time
 
+from flask import current_app
+
 from datarun_api.extensions import db, get_storage
 from datarun_api.manifests import list_used, may_delete_files
+from datarun_api.uploads import forget_uploads
 
 MIN_AGE = 3600.0
 """Seconds for which a file is left alone: an upload stores its files before its rows."""
@@ -13,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def collect_files(min_age: float = MIN_AGE) -> int:
-    """Delete the files that no data set and no submission refers to.
+    """Delete the files that no data set, no submission and no upload refers to, and old uploads.
 
     Does nothing while somebody needs them all (`manifests.hold_files`).
 
@@ -27,6 +30,10 @@ def collect_files(min_age: float = MIN_AGE) -> int:
     int
         How many were deleted.
     """
+    forget_uploads()
+    life = max(min_age, current_app.config["KEEP_UPLOADS"])
+    for path in get_storage().list_abandoned(time.time() - life):
+        path.unlink(missing_ok=True)
     # The files are listed first: what is stored from now on is too young.
     candidates = get_storage().list_older(time.time() - min_age)
     if not candidates:

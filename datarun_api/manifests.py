@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, inspect, select, text
 
-from datarun_api.models import RawData, StoredFile, Submission
+from datarun_api.models import RawData, StoredFile, Submission, Upload
 
 MANIFESTS = (RawData.files, RawData.parts, Submission.files)
-"""The columns that name files."""
+"""The columns that name files, each many; an upload names one."""
 
 LOCK = 0x66696C65
 """The advisory lock's number: "file" in ASCII."""
@@ -37,6 +37,10 @@ def list_used(connection: Connection) -> Iterator[StoredFile]:
         query = select(column).execution_options(yield_per=BATCH)
         for manifest in connection.scalars(query):
             yield from manifest
+    if inspector.has_table(Upload.__tablename__):
+        whole = select(Upload.id, Upload.sha256, Upload.size).where(Upload.sha256.is_not(None))
+        for upload_id, sha256, size in connection.execute(whole):
+            yield {"name": str(upload_id), "sha256": sha256, "size": size}
 
 
 @contextmanager

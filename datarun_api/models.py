@@ -8,6 +8,7 @@ logs) are deferred: a query loads them only when it names them.
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypedDict, cast
+from uuid import UUID, uuid4
 
 from sqlalchemy import (
     BigInteger,
@@ -198,6 +199,27 @@ class Submission(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     raw_data: Mapped[RawData] = relationship()
+
+
+class Upload(Base):
+    """A file that was sent before the data set or the submission that it belongs to."""
+
+    __tablename__ = "upload"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
+    # How many bytes it is to have, and how many of them have arrived.
+    size: Mapped[int] = mapped_column(BigInteger)
+    received: Mapped[int] = mapped_column(BigInteger, default=0)
+    # What the hash of all is to be, if that was announced.
+    announced_sha256: Mapped[str | None] = mapped_column(String(64))
+    # Where `storage` has it; None until it is whole.
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # When a part of it arrived last.
+    used_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), onupdate=func.now(), index=True
+    )
 
 
 MEASURES = (

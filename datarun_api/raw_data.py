@@ -4,10 +4,10 @@ The split is a data job. A fold that is posted while it runs waits, and is enque
 the split is.
 """
 
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
@@ -15,8 +15,8 @@ from datarun_api.errors import BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db, get_queues, get_storage
 from datarun_api.leases import get_lease
 from datarun_api.models import RawData, StoredFile, Submission, SubmissionFold
-from datarun_api.storage import hash_manifest, save_files
-from datarun_client.errors import CodecError
+from datarun_api.posted_files import PostedFiles
+from datarun_api.storage import hash_manifest
 from datarun_client.states import FailureKind, Reader, SplitState, State
 from datarun_client.workflow_elements import parse_workflow_elements
 
@@ -36,7 +36,7 @@ def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bo
     ----------
     owner_id : int
     payload : dict
-        As `RawDataInputSchema` loads it.
+        As `RawDataInputSchema` loads it, with `PostedFiles`.
 
     Returns
     -------
@@ -51,18 +51,19 @@ def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bo
     ConflictError
         If another data set has the name.
     """
-    files = name_reader(payload["files"])
-    try:
-        manifest = save_files(get_storage(), files, current_app.config["MAX_UPLOAD"])
-    except CodecError as error:
-        raise BadInputError("A file can't be decoded.", {"files": [str(error)]}) from None
+    posted: PostedFiles = payload["files"]
+    reader = find_reader(posted.names)
+    manifest = [
+        {**file, "name": SPECIFIC} if file["name"] == reader else file
+        for file in posted.save(owner_id)
+    ]
     raw_data = RawData(
         owner_id=owner_id,
         name=payload["name"],
         target_column=payload["target_column"],
         workflow_elements=payload["workflow_elements"],
         files=manifest,
-        reader=Reader.SPECIFIC if SPECIFIC in files else Reader.CSV,
+        reader=Reader.SPECIFIC if reader else Reader.CSV,
         time_limit=payload.get("time_limit"),
         memory_limit=payload.get("memory_limit"),
     )
@@ -99,20 +100,20 @@ def find_same(posted: RawData) -> RawData:
     return existing
 
 
-def name_reader(files: dict[str, str]) -> dict[str, str]:
-    """Give a data set's own reader its fixed name.
+def find_reader(names: Collection[str]) -> str | None:
+    """Find a data set's own reader among its files; None if pandas reads it.
 
     Raises
     ------
     BadInputError
         If there is more than one reader, or several files and none to read them.
     """
-    readers = [name for name in files if PurePosixPath(name).suffix == ".py"]
+    readers = [name for name in names if PurePosixPath(name).suffix == ".py"]
     if len(readers) > 1:
         raise BadInputError(
             "A data set has one reader.", {"files": ["Send one .py file, the data set's reader."]}
         )
-    if not readers and len(files) > 1:
+    if not readers and len(names) > 1:
         raise BadInputError(
             "Several files need a reader.",
             {
@@ -122,7 +123,7 @@ def name_reader(files: dict[str, str]) -> dict[str, str]:
                 ]
             },
         )
-    return {SPECIFIC if name in readers else name: text for name, text in files.items()}
+    return readers[0] if readers else None
 
 
 def get_raw_data(owner_id: int, raw_data_id: int, field: str, *, lock: bool = False) -> RawData:
@@ -415,6 +416,20 @@ def delete_raw_data(owner_id: int, raw_data_id: int) -> None:
     db.session.commit()
 
 
+def get_submission(owner_id: int, databoard_s_id: int) -> Submission:
+    """Find an account's submission.
+
+    Raises
+    ------
+    NotFoundError
+        If there is none.
+    """
+    submission = db.session.get(Submission, (owner_id, databoard_s_id))
+    if submission is None:
+        raise NotFoundError(f"There is no submission {databoard_s_id} in this account.")
+    return submission
+
+
 def delete_submission(owner_id: int, databoard_s_id: int) -> None:
     """Delete a submission with its folds; what runs is stopped.
 
@@ -423,8 +438,7 @@ def delete_submission(owner_id: int, databoard_s_id: int) -> None:
     NotFoundError
         If there is none.
     """
-    if db.session.get(Submission, (owner_id, databoard_s_id)) is None:
-        raise NotFoundError(f"There is no submission {databoard_s_id} in this account.")
+    get_submission(owner_id, databoard_s_id)
     delete_submissions(owner_id, [databoard_s_id])
     db.session.commit()
 

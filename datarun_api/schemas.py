@@ -6,7 +6,7 @@ Every field that doesn't list its values has an example.
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ PREDICTIONS_FORMAT = "base64-zlib-float64"
 EXAMPLE_ROWS = encode_indices(range(4))
 EXAMPLE_PREDICTIONS = encode_predictions(np.array([[0.9, 0.1], [0.2, 0.8]]))
 EXAMPLE_SHA256 = hashlib.sha256(b"datarun").hexdigest()
+EXAMPLE_UPLOAD = "8c2f0ad2-3c0a-4a5d-9d0e-6a1f4f1f2b7e"
 EXAMPLE_TIME = "2026-11-25T08:30:00+00:00"
 
 
@@ -200,16 +201,53 @@ class FilesField(fields.Dict):
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> Any:
         files = super()._deserialize(value, attr, data, **kwargs)
-        limit = current_app.config["MAX_FILES"]
-        if not files:
-            raise ValidationError("Send at least one file.")
-        if len(files) > limit:
-            raise ValidationError(f"Holds {len(files)} files; at most {limit} are taken.")
-        try:
-            check_file_names(files)
-        except FileNameError as error:
-            raise ValidationError(str(error)) from None
+        check_names(files)
         return files
+
+
+class UploadsField(fields.Dict):
+    """Uploads, by the checked names that their files have in what is posted."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = describe(
+            "Files that were uploaded before: by name, each one's `upload_id`.",
+            {"iris.csv": EXAMPLE_UPLOAD},
+            minProperties=1,
+        )
+        super().__init__(
+            keys=fields.String(),
+            values=fields.UUID(),
+            allow_none=True,
+            load_default=None,
+            metadata=metadata,
+            **kwargs,
+        )
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        uploads = super()._deserialize(value, attr, data, **kwargs)
+        check_names(uploads)
+        return uploads
+
+
+def check_names(names: Collection[str]) -> None:
+    """Refuse names that the files of a data set or of a submission can't have.
+
+    Raises
+    ------
+    ValidationError
+        With what is wrong with them.
+    """
+    limit = current_app.config["MAX_FILES"]
+    if not names:
+        raise ValidationError("Send at least one file.")
+    if len(names) > limit:
+        raise ValidationError(f"Holds {len(names)} files; at most {limit} are taken.")
+    try:
+        check_file_names(names)
+    except FileNameError as error:
+        raise ValidationError(str(error)) from None
 
 
 def check_workflow_elements(text: str) -> None:
@@ -259,7 +297,7 @@ class RawDataInputSchema(ma.Schema):
         ),
     )
     files = FilesField(
-        required=True,
+        load_default=None,
         metadata=describe(
             "A single CSV, or any files and one `.py` that reads them; by name, as "
             "base64(zlib(bytes)). At most `DATARUN_MAX_FILES`.",
@@ -267,6 +305,7 @@ class RawDataInputSchema(ma.Schema):
             minProperties=1,
         ),
     )
+    uploads = UploadsField()
     time_limit = Real(
         allow_none=True,
         validate=validate.Range(0, MAX_TIME_LIMIT, min_inclusive=False),
@@ -366,6 +405,7 @@ class SubmissionFoldInputSchema(ma.Schema):
             minProperties=1,
         ),
     )
+    uploads = UploadsField()
     force = fields.String(
         allow_none=True,
         load_default=None,
@@ -918,3 +958,33 @@ class ArraySchema(ma.Schema):
     shape = array_shape_field()
     sha256 = array_sha256_field()
     predictions = fields.String(required=True, metadata=PREDICTIONS)
+
+
+class UploadInputSchema(ma.Schema):
+    """A file that will come in parts."""
+
+    size = Whole(1, MAX_BIG, required=True, metadata=describe("Bytes.", 1_000_000_000))
+    sha256 = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=[validate.Length(equal=64), validate.Regexp(r"^[0-9a-f]+$")],
+        metadata=describe("What the SHA-256 of the whole file is to be.", EXAMPLE_SHA256),
+    )
+
+
+class UploadSchema(ma.Schema):
+    """A file that comes before what it belongs to."""
+
+    upload_id = fields.UUID(required=True, metadata=describe("Its number.", EXAMPLE_UPLOAD))
+    size = fields.Integer(required=True, metadata=BYTES)
+    received = fields.Integer(
+        required=True, metadata=describe("Bytes that have arrived; the next part begins here.", 0)
+    )
+    sha256 = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=describe("Of the whole file; null until it is whole.", EXAMPLE_SHA256),
+    )
+    expires_at = fields.AwareDateTime(
+        required=True, metadata=describe("When it is forgotten.", EXAMPLE_TIME)
+    )

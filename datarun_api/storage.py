@@ -3,8 +3,11 @@
 A file is written to a temporary name, hashed on the way, synced and renamed, so that whatever has
 its final name is whole. The same bytes are kept once. Which names a file goes by, and in which
 data set or submission, is the database's to know: its manifests hold `StoredFile` entries.
+
+A file that comes in parts grows under the name of its upload until it is whole.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -12,6 +15,8 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+from uuid import UUID
 
 from datarun_api.models import StoredFile
 from datarun_client.codec import decode_base64, unpack_chunks
@@ -20,8 +25,15 @@ from datarun_client.errors import CodecError, DatarunError
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
+CHUNK = 1 << 20
+
+
 class ContentError(DatarunError):
     """The bytes that came aren't those that were announced."""
+
+
+class PartialFileBusyError(DatarunError):
+    """Somebody else is writing to the file."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,45 @@ class StagedFile:
     path: Path
     sha256: str
     size: int
+
+    def drop(self) -> None:
+        """Forget the bytes; nothing happens if they were kept."""
+        self.path.unlink(missing_ok=True)
+
+
+class StagingWriter:
+    """Writes bytes to a temporary file and hashes them on the way.
+
+    Parameters
+    ----------
+    folder : path
+        Where the file is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        handle, name = tempfile.mkstemp(dir=folder)
+        self._file = os.fdopen(handle, "wb")
+        self._path = Path(name)
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def write(self, chunk: bytes) -> int:
+        """Write some bytes."""
+        self._digest.update(chunk)
+        self._size += len(chunk)
+        return self._file.write(chunk)
+
+    def finish(self) -> StagedFile:
+        """Sync and close the file."""
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        return StagedFile(self._path, self._digest.hexdigest(), self._size)
+
+    def drop(self) -> None:
+        """Delete the file."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 class Storage:
@@ -45,7 +96,9 @@ class Storage:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._incoming = self.root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._partial = self.root / "partial"
+        for folder in (self._incoming, self._partial):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, sha256: str) -> Path:
         """Say where the bytes with this hash are.
@@ -70,7 +123,34 @@ class Storage:
         """List the files that were kept before a moment, in seconds since the epoch."""
         return [path for path in self.list_all() if path.stat().st_mtime < moment]
 
-    def stage(self, chunks: Iterable[bytes]) -> "StagedFile":
+    def list_abandoned(self, moment: float) -> list[Path]:
+        """List the temporary files that were written to last before a moment."""
+        return [
+            path
+            for folder in (self._incoming, self._partial)
+            for path in folder.iterdir()
+            if path.stat().st_mtime < moment
+        ]
+
+    def find_partial(self, upload_id: UUID) -> Path:
+        """Say where what has arrived of a file is that comes in parts."""
+        return self._partial / str(upload_id)
+
+    def open_partial(self, upload_id: UUID) -> "PartialFile":
+        """Open what has arrived of a file that comes in parts.
+
+        Raises
+        ------
+        PartialFileBusyError
+            If it is open already.
+        """
+        return PartialFile(self.find_partial(upload_id))
+
+    def delete_partial(self, upload_id: UUID) -> None:
+        """Forget what has arrived of a file that comes in parts."""
+        self.find_partial(upload_id).unlink(missing_ok=True)
+
+    def stage(self, chunks: Iterable[bytes]) -> StagedFile:
         """Write bytes to a temporary file, hashed on the way and synced.
 
         Parameters
@@ -82,24 +162,20 @@ class Storage:
         StagedFile
             To be kept or dropped.
         """
-        digest = hashlib.sha256()
-        size = 0
-        handle, name = tempfile.mkstemp(dir=self._incoming)
-        temporary = Path(name)
+        writer = self.open_staging()
         try:
-            with os.fdopen(handle, "wb") as file:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    size += len(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+            for chunk in chunks:
+                writer.write(chunk)
+            return writer.finish()
         except BaseException:
-            temporary.unlink()
+            writer.drop()
             raise
-        return StagedFile(temporary, digest.hexdigest(), size)
 
-    def keep(self, staged: "StagedFile") -> None:
+    def open_staging(self) -> StagingWriter:
+        """Open a temporary file for bytes that come piece by piece."""
+        return StagingWriter(self._incoming)
+
+    def keep(self, staged: StagedFile) -> None:
         """Give staged bytes their final name."""
         place = self._place(staged.sha256)
         place.parent.mkdir(exist_ok=True)
@@ -121,7 +197,7 @@ class Storage:
         """
         staged = self.stage(chunks)
         if staged.sha256 != sha256:
-            staged.path.unlink()
+            staged.drop()
             raise ContentError(
                 f"The bytes have SHA-256 {staged.sha256}, not {sha256}; send them again."
             )
@@ -132,6 +208,89 @@ class Storage:
         if not SHA256_PATTERN.fullmatch(sha256):
             raise ValueError(f"{sha256!r} is no SHA-256")
         return self.root / sha256[:2] / sha256
+
+
+@dataclass(frozen=True)
+class WrittenPart:
+    """A part of a file that was written."""
+
+    sha256: str
+    size: int
+
+
+class PartialFile:
+    """A file that comes in parts; one process at a time has it open.
+
+    A part's bytes count once the caller has noted that they arrived: whatever lies behind what was
+    noted is of a part that broke off, and is written over.
+
+    Parameters
+    ----------
+    path : path
+        Made if it isn't there.
+
+    Raises
+    ------
+    PartialFileBusyError
+        If somebody else has it open.
+
+    Attributes
+    ----------
+    path : path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open(path, "r+b", opener=_create)  # noqa: SIM115  # closed by `__exit__`
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between the two lines above it may have become whole, and have another name.
+            is_same = path.exists() and os.path.samestat(path.stat(), os.fstat(self._file.fileno()))
+        except BlockingIOError:
+            is_same = False
+        if not is_same:
+            self._file.close()
+            raise PartialFileBusyError("another part of the file is being received")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def write(self, offset: int, chunks: Iterable[bytes]) -> WrittenPart:
+        """Write a part, hashed on the way, and sync it; what lay behind its beginning is gone."""
+        self._file.truncate(offset)
+        self._file.seek(offset)
+        digest = hashlib.sha256()
+        size = 0
+        for chunk in chunks:
+            digest.update(chunk)
+            size += len(chunk)
+            self._file.write(chunk)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return WrittenPart(digest.hexdigest(), size)
+
+    def as_staged(self, sha256: str) -> StagedFile:
+        """Give the whole file, to be kept."""
+        return StagedFile(self.path, sha256, self.size)
+
+
+def hash_range(path: Path, offset: int, size: int) -> str:
+    """Give the SHA-256 of some bytes of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(offset)
+        while size > 0 and (chunk := file.read(min(size, CHUNK))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()
 
 
 def save_files(storage: Storage, files: Mapping[str, str], max_bytes: int) -> list[StoredFile]:
@@ -168,7 +327,7 @@ def save_files(storage: Storage, files: Mapping[str, str], max_bytes: int) -> li
             storage.keep(file)
     finally:
         for file in staged.values():
-            file.path.unlink(missing_ok=True)
+            file.drop()
     return [
         {"name": name, "sha256": file.sha256, "size": file.size} for name, file in staged.items()
     ]
@@ -178,6 +337,11 @@ def hash_manifest(manifest: Iterable[StoredFile]) -> str:
     """Give a set of named files one SHA-256, the same for the same names and contents."""
     lines = sorted(f"{file['sha256']} {file['name']}\n" for file in manifest)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _create(path: str, flags: int) -> int:
+    """Open a file for reading and writing, without emptying it."""
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

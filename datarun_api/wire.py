@@ -1,10 +1,11 @@
 """Rows as the wire shows them; `schemas` says the same to `/openapi.json`."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from datarun_api.folds import list_inputs
-from datarun_api.models import MEASURES, Attempt, RawData, SubmissionFold
+from datarun_api.models import MEASURES, Attempt, RawData, SubmissionFold, Upload
 from datarun_api.progress import describe_progress
 from datarun_client.codec import encode_base64
 from datarun_client.workflow_elements import parse_workflow_elements
@@ -124,6 +125,24 @@ def dump_attempt(attempt: Attempt, fold: SubmissionFold) -> dict[str, Any]:
 def dump_posted_fold(fold: SubmissionFold) -> dict[str, Any]:
     """Show a fold that was posted, with its job."""
     return {**dump_fold(fold), "task_id": fold.job_id}
+
+
+def dump_upload(upload: Upload, life: float) -> dict[str, Any]:
+    """Show an upload as in `UploadSchema`.
+
+    Parameters
+    ----------
+    upload : Upload
+    life : float
+        Seconds for which it is kept after its last part.
+    """
+    return {
+        "upload_id": upload.id,
+        "size": upload.size,
+        "received": upload.received,
+        "sha256": upload.sha256,
+        "expires_at": upload.used_at + timedelta(seconds=life),
+    }
 
 
 def dump_fold_claim(fold: SubmissionFold, lease: float) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from flask.views import MethodView
 
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
+from datarun_api.bodies import describe_body, read_body
 from datarun_api.list_schemas import RawDataEntrySchema, RawDataListQuerySchema
 from datarun_api.listing import HEADERS, Listing, send_list
 from datarun_api.models import RawData
 from datarun_api.negotiation import UNCHANGED
+from datarun_api.posted_files import load_post
 from datarun_api.raw_data import create_raw_data, delete_raw_data, request_split
 from datarun_api.schemas import (
     CustomSplitInputSchema,
@@ -41,13 +43,15 @@ class RawDataList(MethodView):
         return send_list(Listing(RawData.id, conditions=[owned], **page))
 
     @allow(Role.ADMIN, Role.PLATFORM)
-    @blueprint.arguments(RawDataInputSchema)
+    @blueprint.doc(requestBody=describe_body(RawDataInputSchema))
     @blueprint.response(201, RawDataSchema)
     @blueprint.alt_response(200, schema=RawDataSchema, description="The same was there already.")
     @blueprint.alt_response(409, schema=ErrorSchema, description="The name is taken.")
-    def post(self, payload: dict[str, Any]) -> tuple[Response, int]:
+    def post(self) -> tuple[Response, int]:
         """Create a data set."""
-        raw_data, created = create_raw_data(get_account().namespace, payload)
+        with read_body() as body:
+            payload = load_post(RawDataInputSchema(), body, needs_files=True)
+            raw_data, created = create_raw_data(get_account().namespace, payload)
         return jsonify(dump_raw_data(raw_data)), 201 if created else 200
 
 

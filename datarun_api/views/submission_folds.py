@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify
 from flask.views import MethodView
-from marshmallow import ValidationError
 
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
+from datarun_api.bodies import Body, describe_body, read_body
 from datarun_api.errors import BadInputError
 from datarun_api.fold_filters import make_conditions
 from datarun_api.fold_intake import BulkError, accept_folds
@@ -22,6 +22,7 @@ from datarun_api.list_schemas import (
 from datarun_api.listing import HEADERS, Listing, send_list
 from datarun_api.models import SubmissionFold
 from datarun_api.negotiation import UNCHANGED
+from datarun_api.posted_files import load_post
 from datarun_api.raw_data import delete_submission
 from datarun_api.schemas import (
     AttemptSchema,
@@ -42,6 +43,14 @@ from datarun_client.states import Role
 blueprint = Blueprint(
     "submissionfold", __name__, description="Submissions on cross-validation folds."
 )
+
+FOLDS = {
+    "oneOf": [
+        SubmissionFoldInputSchema,
+        {"type": "array", "items": SubmissionFoldInputSchema, "minItems": 1},
+    ]
+}
+"""A post is one fold, or a list of them."""
 
 POSTED = {
     "oneOf": [
@@ -65,38 +74,26 @@ class SubmissionFoldList(MethodView):
         return send_list(make_listing(query, FOLD_FIELDS))
 
     @allow(Role.ADMIN, Role.PLATFORM)
-    @blueprint.doc(
-        requestBody={
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "oneOf": [
-                            SubmissionFoldInputSchema,
-                            {"type": "array", "items": SubmissionFoldInputSchema, "minItems": 1},
-                        ]
-                    }
-                }
-            },
-        }
-    )
+    @blueprint.doc(requestBody=describe_body(FOLDS))
     @blueprint.response(201, POSTED)
     @blueprint.alt_response(200, schema=POSTED, description="The same was there already.")
     @blueprint.alt_response(404, schema=ErrorSchema, description="There is no such data set.")
     @blueprint.alt_response(409, schema=ErrorSchema, description="What exists says otherwise.")
     def post(self) -> tuple[Response, int]:
         """Post a fold, or a list of folds of which all or none are accepted."""
-        payload = request.get_json()
-        if isinstance(payload, list):
-            return self._post_many(payload)
+        with read_body() as body:
+            return self._post_many(body) if isinstance(body.json, list) else self._post_one(body)
+
+    def _post_one(self, body: Body) -> tuple[Response, int]:
+        payload = load_post(SubmissionFoldInputSchema(), body)
         try:
-            (item,) = accept_folds(get_account().namespace, load_folds([payload]))
+            (item,) = accept_folds(get_account().namespace, [payload])
         except BulkError as error:
             raise error.refusals[0] from None
         return jsonify(dump_posted_fold(item.fold)), 201 if item.started else 200
 
-    def _post_many(self, payload: list[Any]) -> tuple[Response, int]:
-        accepted = accept_folds(get_account().namespace, load_folds(payload))
+    def _post_many(self, body: Body) -> tuple[Response, int]:
+        accepted = accept_folds(get_account().namespace, load_folds(body))
         started = any(item.started for item in accepted)
         return jsonify([dump_posted_fold(item.fold) for item in accepted]), 201 if started else 200
 
@@ -169,23 +166,26 @@ def make_listing(query: dict[str, Any], names: Sequence[str]) -> Listing:
     return Listing(SubmissionFold.databoard_sf_id, names, conditions, **page)
 
 
-def load_folds(payload: list[Any]) -> list[dict[str, Any]]:
-    """Check the form of posted folds.
+def load_folds(body: Body) -> list[dict[str, Any]]:
+    """Check the form of a list of folds.
 
     Raises
     ------
     BulkError
         If some are malformed; says which and why.
+    BadInputError
+        If the list is empty, or came in a form with files: whose they are isn't said.
     """
+    if body.files:
+        raise BadInputError("A form brings one fold's files.", {"json": ["Must be one fold."]})
     schema = SubmissionFoldInputSchema()
     loaded = []
     refusals = {}
-    for place, item in enumerate(payload):
+    for place, item in enumerate(body.json):
         try:
-            loaded.append(schema.load(item))
-        except ValidationError as error:
-            fields = error.normalized_messages()
-            refusals[place] = BadInputError("The request has bad fields.", fields)
+            loaded.append(load_post(schema, Body(item)))
+        except BadInputError as refusal:
+            refusals[place] = refusal
     if refusals:
         raise BulkError(refusals)
     if not loaded:

@@ -39,6 +39,15 @@ TABLE = {
     "GET /runapp/submissionfold/<databoard_sf_id>/predictions/<part>/": READERS,
     "GET /runapp/submissionfold-light/": READERS,
     "DELETE /runapp/submission/<databoard_s_id>/": PLATFORMS,
+    "GET /runapp/uploads/": PLATFORMS,
+    "POST /runapp/uploads/": PLATFORMS,
+    "GET /runapp/uploads/<upload_id>/": PLATFORMS,
+    "DELETE /runapp/uploads/<upload_id>/": PLATFORMS,
+    "PUT /runapp/uploads/<upload_id>/parts/<offset>/": PLATFORMS,
+    "GET /runapp/rawdata/<raw_data_id>/files/": READERS,
+    "GET /runapp/rawdata/<raw_data_id>/files/<name>": READERS,
+    "GET /runapp/submission/<databoard_s_id>/files/": READERS,
+    "GET /runapp/submission/<databoard_s_id>/files/<name>": READERS,
     "POST /runapp/testpredictions/list/": PLATFORMS,
     "POST /runapp/testpredictions/new/": PLATFORMS,
     "GET /runapp/workers/": READERS,
@@ -61,8 +70,11 @@ TABLE = {
 
 CONVERTER, BRACKETS = re.compile(r"<[^<>]+:([^:<>]+)>"), r"<\1>"
 ARGUMENT = re.compile("<[^<>]+>")
-NOTHING = "2147483647"
+NUMBER = "2147483647"
 """A number and a name that nothing has."""
+
+NOTHING = {"<part>": "test", "<upload_id>": "00000000-0000-0000-0000-000000000000"}
+"""What stands in the address instead, where that is no number."""
 
 
 def test_every_call_has_a_row(app):
@@ -111,7 +123,7 @@ def send(caller, call, headers):
     method, _, path = call.partition(" ")
     with caller.app.app_context():
         response = caller.app.test_client().open(
-            ARGUMENT.sub(NOTHING, path.replace("<part>", "test")),
+            ARGUMENT.sub(lambda name: NOTHING.get(name[0], NUMBER), path),
             method=method,
             headers={PROTOCOL_HEADER: str(PROTOCOL), **headers},
             json={} if method == "POST" else None,

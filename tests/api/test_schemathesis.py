@@ -32,6 +32,8 @@ UNSAYABLE = {
     "POST /runapp/raw_data/split/": "the data set may have a reader of its own",
     "POST /runapp/rawdata/customsplit/": "the data set may have no reader of its own",
     "POST /runapp/submissionfold/": "a new submission needs its files and its data set",
+    "POST /runapp/uploads/": "the digest must be the body's",
+    "PUT /runapp/uploads/{upload_id}/parts/{offset}/": "the digest must be the body's",
     "PUT /runapp/worker/splits/{raw_data}/{attempt}/files/{sha256}/": "the address is the digest",
     "POST /runapp/worker/splits/{raw_data}/{attempt}/result/": "the digest must be the body's",
     "POST /runapp/worker/folds/{owner}/{databoard_sf_id}/{attempt}/result/": (
