@@ -38,9 +38,10 @@ def list_used(connection: Connection) -> Iterator[StoredFile]:
         for manifest in connection.scalars(query):
             yield from manifest
     if inspector.has_table(Upload.__tablename__):
-        whole = select(Upload.id, Upload.sha256, Upload.size).where(Upload.sha256.is_not(None))
-        for upload_id, sha256, size in connection.execute(whole):
-            yield {"name": str(upload_id), "sha256": sha256, "size": size}
+        uploads = select(Upload.id, Upload.sha256, Upload.size)
+        for upload_id, sha256, size in connection.execute(uploads):
+            if sha256 is not None:
+                yield {"name": str(upload_id), "sha256": sha256, "size": size}
 
 
 @contextmanager

@@ -297,6 +297,7 @@ class RawDataInputSchema(ma.Schema):
         ),
     )
     files = FilesField(
+        allow_none=True,
         load_default=None,
         metadata=describe(
             "A single CSV, or any files and one `.py` that reads them; by name, as "
