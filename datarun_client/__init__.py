@@ -1,7 +1,50 @@
-"""The client of datarun: the wire's codec, the shared enums and errors, and `post_api`.
+"""The client of datarun: `Client`, `post_api`, the command line, and what all parts share.
 
-The leaf of the three packages: it imports neither of the others.
+The leaf of the three packages: it imports neither of the others. The API and the workers import
+its codec, enums and errors, so the public names below are imported when they are asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datarun_client.client import Client
+    from datarun_client.errors import (
+        AnswerError,
+        BadInputError,
+        CallError,
+        CodecError,
+        ConflictError,
+        DatarunError,
+        FileNameError,
+        ForbiddenError,
+        MissingExtraError,
+        NotFoundError,
+        RefusedError,
+        SourceFilesError,
+        SplitFailedError,
+        SplitterError,
+        TooLargeError,
+        TooManyRequestsError,
+        UnauthorizedError,
+        UnavailableError,
+        UnreachableError,
+        WaitTimeoutError,
+        WorkflowElementsError,
+    )
+    from datarun_client.records import (
+        Attempt,
+        Fold,
+        FoldPredictions,
+        FoldState,
+        Measures,
+        Progress,
+        QueueInfo,
+        RawData,
+        WorkerInfo,
+    )
+    from datarun_client.runs import Run, as_completed
+    from datarun_client.states import FailureKind, Force, Priority, SplitState, State
 
 __version__ = "0.1.0"
 
@@ -12,3 +55,60 @@ and say which one to upgrade."""
 
 PROTOCOL_HEADER = "Datarun-Protocol"
 """The header that names it, in the worker's requests and in the API's answers to them."""
+
+__all__ = [
+    "AnswerError",
+    "Attempt",
+    "BadInputError",
+    "CallError",
+    "Client",
+    "CodecError",
+    "ConflictError",
+    "DatarunError",
+    "FailureKind",
+    "FileNameError",
+    "Fold",
+    "FoldPredictions",
+    "FoldState",
+    "ForbiddenError",
+    "Force",
+    "Measures",
+    "MissingExtraError",
+    "NotFoundError",
+    "Priority",
+    "Progress",
+    "QueueInfo",
+    "RawData",
+    "RefusedError",
+    "Run",
+    "SourceFilesError",
+    "SplitFailedError",
+    "SplitState",
+    "SplitterError",
+    "State",
+    "TooLargeError",
+    "TooManyRequestsError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnreachableError",
+    "WaitTimeoutError",
+    "WorkerInfo",
+    "WorkflowElementsError",
+    "as_completed",
+]
+
+_MODULES = ("client", "errors", "records", "runs", "states")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for, so that the API and workers needn't."""
+    if name in __all__:
+        for module_name in _MODULES:
+            module = import_module(f"{__name__}.{module_name}")
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

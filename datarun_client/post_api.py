@@ -7,7 +7,6 @@ Every function takes the API's address, the account's name and its password firs
 """
 
 from collections.abc import Iterable, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,8 @@ import numpy.typing as npt
 import requests
 
 from datarun_client.codec import encode_bytes, encode_indices
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds to wait for a connection."""
-
-READ_TIMEOUT = 300.0
-"""Seconds to wait for an answer: an upload of a gigabyte is answered after it was stored."""
-
-StrPath = str | PathLike[str]
+from datarun_client.source_files import StrPath
+from datarun_client.transport import Transport
 
 
 def post_data(
@@ -232,23 +225,23 @@ def _encode_files(paths: Iterable[StrPath]) -> dict[str, str]:
 
 
 def _get(host_url: str, username: str, password: str, path: str) -> requests.Response:
-    return requests.get(
-        _make_url(host_url, path),
-        auth=(username, password),
-        timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-    )
+    return _send(host_url, username, password, "GET", path)
 
 
 def _post(
     host_url: str, username: str, password: str, path: str, payload: dict[str, Any]
 ) -> requests.Response:
-    return requests.post(
-        _make_url(host_url, path),
-        auth=(username, password),
-        json=payload,
-        timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-    )
+    return _send(host_url, username, password, "POST", path, payload)
 
 
-def _make_url(host_url: str, path: str) -> str:
-    return f"{host_url.rstrip('/')}/runapp/{path}"
+def _send(
+    host_url: str,
+    username: str,
+    password: str,
+    method: str,
+    path: str,
+    payload: dict[str, Any] | None = None,
+) -> requests.Response:
+    # Without repeats: what to do about a failure is the caller's to say.
+    with Transport(host_url, (username, password), retries=0) as transport:
+        return transport.send(method, path, payload)

@@ -39,6 +39,13 @@ class Priority(StrEnum):
         return Queue.HIGH if self is Priority.HIGH else Queue.LOW
 
 
+class Force(StrEnum):
+    """What a post runs again, though it exists: the fold, or the fold with new source."""
+
+    FOLD = "submission_fold"
+    SOURCE = "submission, submission_fold"
+
+
 class Queue(StrEnum):
     """The RQ queues that folds wait on; `high` is served first."""
 

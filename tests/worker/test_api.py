@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from small_server import Answer, Server
 
 from datarun_client.codec import encode_indices
 from datarun_client.states import FailureKind, State
@@ -27,6 +26,7 @@ from datarun_worker.errors import (
     ProtocolError,
 )
 from datarun_worker.results import FoldResult
+from tests.small_server import Answer, Server
 
 CONTENT = b"content" * 1000
 ENTRY = FileEntry("X_train", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))

@@ -5,7 +5,6 @@ import threading
 
 import numpy as np
 import pytest
-from small_server import Answer
 
 from datarun_client.states import Reader
 from datarun_worker.api import Api
@@ -14,6 +13,7 @@ from datarun_worker.claims import FoldClaim
 from datarun_worker.config import load_settings
 from datarun_worker.errors import AttemptLostError, AttemptReleasedError
 from tests.conftest import wait_until
+from tests.small_server import Answer
 
 CLAIM = FoldClaim(
     owner=1,

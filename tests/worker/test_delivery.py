@@ -4,7 +4,6 @@ import json
 import threading
 
 import pytest
-from small_server import Answer
 
 from datarun_client.states import FailureKind, Span
 from datarun_worker.api import Api
@@ -13,6 +12,7 @@ from datarun_worker.delivery import Delivered, Delivery, FoldJob
 from datarun_worker.laps import Laps
 from datarun_worker.results import FoldResult, SplitResult
 from datarun_worker.spool import Spool
+from tests.small_server import Answer
 
 PATH = "folds/1/2/3"
 JOB = FoldJob(1, 3, "low")

@@ -49,7 +49,7 @@ class Server:
                 self.wfile.write(answer.body[: len(answer.body) // (1 + answer.cut_off)])
                 self.close_connection = answer.cut_off
 
-            do_GET = do_POST = do_PUT = answer
+            do_GET = do_POST = do_PUT = do_DELETE = answer
 
             def log_message(self, *args) -> None:
                 pass

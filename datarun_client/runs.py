@@ -1,0 +1,219 @@
+"""A submission on its folds, from the post to the predictions."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from datarun_client.errors import MissingExtraError, WaitTimeoutError
+from datarun_client.html import write_html_table
+from datarun_client.progress import NoDisplay, open_display
+from datarun_client.records import (
+    FOLD_COLUMNS,
+    Fold,
+    FoldPredictions,
+    FoldState,
+    RawData,
+    describe_fold,
+)
+from datarun_client.states import State
+from datarun_client.waiting import Patience
+
+if TYPE_CHECKING:
+    from datarun_client.client import Client
+
+MAX_ROWS_SHOWN = 50
+"""Folds that a notebook shows of a run."""
+
+SILENCE = 600.0
+"""Seconds for which a run that waits lets the API be away."""
+
+
+class Run:
+    """A submission on its folds; `Client.submit` and `Client.get_run` make it.
+
+    Parameters
+    ----------
+    client : Client
+    raw_data : RawData or None
+        Its data set; without it, predictions have one dimension.
+    databoard_s_id : int
+        The submission's number.
+    databoard_sf_ids : sequence of int
+        The folds' numbers.
+
+    Attributes
+    ----------
+    raw_data, databoard_s_id, databoard_sf_ids
+        The parameters.
+    """
+
+    def __init__(
+        self,
+        client: "Client",
+        raw_data: RawData | None,
+        databoard_s_id: int,
+        databoard_sf_ids: Sequence[int],
+    ) -> None:
+        self._client = client
+        self.raw_data = raw_data
+        self.databoard_s_id = databoard_s_id
+        self.databoard_sf_ids = tuple(databoard_sf_ids)
+
+    def __repr__(self) -> str:
+        return f"Run(submission {self.databoard_s_id}, {len(self.databoard_sf_ids)} folds)"
+
+    def _repr_html_(self) -> str:
+        folds = [self._client.get_fold(number) for number in self.databoard_sf_ids[:MAX_ROWS_SHOWN]]
+        return write_html_table(FOLD_COLUMNS, map(describe_fold, folds))
+
+    def states(self) -> list[FoldState]:
+        """Ask for the folds' states, in their order."""
+        known = {
+            state.databoard_sf_id: state
+            for state in self._client.list_fold_states(self.databoard_s_id)
+        }
+        return [known[number] for number in self.databoard_sf_ids if number in known]
+
+    def folds(self) -> list[Fold]:
+        """Ask for the folds with all their fields, in their order."""
+        return [self._client.get_fold(number) for number in self.databoard_sf_ids]
+
+    def wait(
+        self, timeout: float | None = None, progress: bool = False, silence: float = SILENCE
+    ) -> Self:
+        """Wait until every fold has ended, well or not.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; as long as it takes by default.
+        progress : bool, optional
+            Whether to show a bar: tqdm's, if it is installed, else lines on stderr.
+        silence : float, optional
+            Seconds for which the API may be away at a stretch, for instance to start again.
+
+        Returns
+        -------
+        Run
+            Itself.
+
+        Raises
+        ------
+        WaitTimeoutError
+            If the time is over; the folds go on.
+        """
+        n_folds = len(self.databoard_sf_ids)
+        display = open_display(n_folds) if progress else NoDisplay()
+        try:
+            for ended in _watch([self], timeout, silence, display.show):
+                if len(ended) == n_folds:
+                    return self
+        finally:
+            display.close()
+        raise WaitTimeoutError(
+            f"Submission {self.databoard_s_id} hasn't ended after {timeout:g} s; it goes on, and "
+            "fold.progress says what each fold waits for."
+        )
+
+    def predictions(self) -> list[FoldPredictions]:
+        """Get the folds' predictions, in the folds' order; those of a failed fold are None."""
+        found = self._client.get_predictions(self.databoard_sf_ids, self.raw_data)
+        known = {entry.databoard_sf_id: entry for entry in found}
+        return [known[number] for number in self.databoard_sf_ids if number in known]
+
+    def logs(self) -> dict[int, str]:
+        """Get what each fold has printed, and why it failed, by its number."""
+        return {fold.databoard_sf_id: fold.log_messages for fold in self.folds()}
+
+    def to_frame(self) -> Any:
+        """Make a pandas DataFrame with a row for each fold: state, reason, times, memory.
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas isn't installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise MissingExtraError(
+                "to_frame needs pandas; pip install 'datarun[notebook]'."
+            ) from None
+        rows = [
+            {
+                "databoard_sf_id": fold.databoard_sf_id,
+                "state": str(fold.state),
+                "failure_kind": fold.failure_kind and str(fold.failure_kind),
+                "attempt": fold.attempt,
+                **vars(fold.measures),
+                "created_at": fold.created_at,
+                "started_at": fold.started_at,
+                "finished_at": fold.finished_at,
+            }
+            for fold in self.folds()
+        ]
+        return pd.DataFrame(rows).set_index("databoard_sf_id")
+
+    def cancel(self) -> None:
+        """Cancel every fold that hasn't ended."""
+        for state in self.states():
+            if not state.state.is_final:
+                self._client.cancel_fold(state.databoard_sf_id)
+
+
+def as_completed(
+    runs: "Run | Sequence[Run]", timeout: float | None = None, silence: float = SILENCE
+) -> Iterator[Fold]:
+    """Give the folds of runs, each as soon as it has ended.
+
+    Parameters
+    ----------
+    runs : Run or sequence of Run
+        All of one client.
+    timeout, silence : float, optional
+        As of `Run.wait`.
+
+    Raises
+    ------
+    WaitTimeoutError
+        If the time is over before all have ended.
+    """
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    given: set[int] = set()
+    n_folds = sum(len(run.databoard_sf_ids) for run in runs)
+    if not n_folds:
+        return
+    client = runs[0]._client
+    for ended in _watch(runs, timeout, silence):
+        for number in ended:
+            if number not in given:
+                given.add(number)
+                yield client.get_fold(number)
+        if len(given) == n_folds:
+            return
+    raise WaitTimeoutError(f"{n_folds - len(given)} folds haven't ended after {timeout:g} s.")
+
+
+def _watch(
+    runs: Sequence[Run],
+    timeout: float | None,
+    silence: float,
+    show: Callable[[int, str], None] = lambda n_done, note: None,
+) -> Iterator[list[int]]:
+    """Give the numbers of the folds that have ended, again and again, until the time is over."""
+    patience = Patience(timeout, silence)
+    ended: list[int] = []
+    for _ in patience.tries():
+        states = patience.ask(lambda: [state for run in runs for state in run.states()])
+        if states is None:
+            show(len(ended), "the API doesn't answer; trying again")
+            continue
+        ended = [state.databoard_sf_id for state in states if state.state.is_final]
+        show(len(ended), _describe_states(states))
+        yield ended
+
+
+def _describe_states(states: Sequence[FoldState]) -> str:
+    counts: Counter[State] = Counter(state.state for state in states)
+    del counts[State.TESTED]
+    return ", ".join(f"{counts[state]} {state}" for state in State if counts[state])

@@ -1,0 +1,78 @@
+"""Reads the files that are sent: a submission's folder, a data set's files."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+
+from datarun_client.errors import SourceFilesError
+from datarun_client.file_names import check_file_names
+
+StrPath = str | PathLike[str]
+Files = StrPath | Iterable[StrPath] | Mapping[str, str | bytes]
+"""A folder, files, or contents by name."""
+
+LEFT_OUT = frozenset({"__pycache__"})
+"""Folders that are never sent, besides those whose name begins with a dot."""
+
+
+def read_source_files(files: Files) -> dict[str, bytes]:
+    """Read files as bytes; a text mode would harm whatever isn't text.
+
+    Parameters
+    ----------
+    files : path-like, iterable of path-like, or mapping of str to str or bytes
+        A folder, whose files keep their places in it; one file or several, of which only the last
+        part of the name is kept; or contents by name.
+
+    Returns
+    -------
+    dict of str to bytes
+        By relative POSIX path.
+
+    Raises
+    ------
+    SourceFilesError
+        If there is nothing to read.
+    FileNameError
+        If the API would refuse a name.
+    """
+    if isinstance(files, Mapping):
+        contents = {
+            name: text.encode() if isinstance(text, str) else bytes(text)
+            for name, text in files.items()
+        }
+    elif isinstance(files, str | PathLike) and Path(files).is_dir():
+        folder = Path(files)
+        contents = {
+            path.relative_to(folder).as_posix(): path.read_bytes() for path in _list_files(folder)
+        }
+        if not contents:
+            raise SourceFilesError(f"{folder} holds no files to send.")
+    else:
+        paths = [files] if isinstance(files, str | PathLike) else list(files)
+        contents = _read_each(Path(path) for path in paths)
+    check_file_names(contents)
+    return contents
+
+
+def _read_each(paths: Iterable[Path]) -> dict[str, bytes]:
+    contents = {}
+    for path in paths:
+        if path.name in contents:
+            raise SourceFilesError(f"Two files are called {path.name!r}; rename one.")
+        try:
+            contents[path.name] = path.read_bytes()
+        except OSError as error:
+            raise SourceFilesError(f"{path} can't be read: {error.strerror}.") from error
+    return contents
+
+
+def _list_files(folder: Path) -> Iterator[Path]:
+    """List a folder's files, without what tools leave behind."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name in LEFT_OUT:
+            continue
+        if path.is_dir():
+            yield from _list_files(path)
+        else:
+            yield path

@@ -1,0 +1,273 @@
+"""How the client talks HTTP: one session, timeouts always, and repeats that can't do harm.
+
+**What is repeated.** A call that got no answer, or 502, 503 or 504, or a refusal that says when to
+come back (``Retry-After``), is made again, with growing pauses. That is safe because the API's
+POSTs are idempotent: the same content again is answered 200 and starts nothing. Two calls aren't
+so by themselves. A forced post starts its fold anew each time, so it carries an
+``Idempotency-Key``. ``testpredictions/new/`` marks what it hands out, so it is repeated only while
+no connection could be made.
+
+**What isn't followed.** A redirect would turn a POST into a GET without a word, so it is an error
+that names the other address.
+"""
+
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.exceptions import ChunkedEncodingError
+from urllib3.util import Retry
+
+from datarun_client.errors import AnswerError, UnreachableError, make_refusal
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to wait for a connection."""
+
+READ_TIMEOUT = 300.0
+"""Seconds to wait for an answer: an upload of a gigabyte is answered after it was stored."""
+
+RETRIES = 6
+"""How often a call is made again; with the pauses between them that takes about 15 seconds."""
+
+BACKOFF = 0.25
+"""Seconds before the second repeat; each pause is twice the one before, up to `LONGEST_PAUSE`."""
+
+LONGEST_PAUSE = 5.0
+
+LONGEST_RETRY_AFTER = 60
+"""Seconds; an API that asks for a longer pause is asked again after this one."""
+
+PASSING_STATUSES = (502, 503, 504)
+"""What a server or a proxy in front of it answers while it starts again."""
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+
+NEW_PREDICTIONS = "testpredictions/new/"
+"""The one call that marks what it hands out."""
+
+Auth = tuple[str, str] | str
+"""Name and password, or a token."""
+
+
+class BearerAuth(AuthBase):
+    """A token in place of name and password."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the token into a request."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class PatientRetry(Retry):
+    """urllib3's rules of repeating, which also believe a 409 that says when to come back."""
+
+    RETRY_AFTER_STATUS_CODES = frozenset({409, 429, 503})
+
+
+class Transport:
+    """A session with one API.
+
+    Parameters
+    ----------
+    url : str
+        The API's address, such as ``http://127.0.0.1:8000/``.
+    auth : tuple of str, or str
+        Name and password, or a token.
+    retries : int, optional
+        How often a call is made again that got no answer.
+    timeout : tuple of float, optional
+        Seconds to wait for a connection, and for an answer.
+
+    Attributes
+    ----------
+    url : str
+        The address, with one slash at its end.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        auth: Auth,
+        retries: int = RETRIES,
+        timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
+    ) -> None:
+        self.url = f"{url.rstrip('/')}/"
+        self._retries = retries
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.auth = _make_auth(auth)
+        self._session.mount(self.url, HTTPAdapter(max_retries=_make_retry(retries)))
+        careful = HTTPAdapter(max_retries=_make_careful_retry(retries))
+        self._session.mount(self._name(NEW_PREDICTIONS), careful)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        is_forced: bool = False,
+    ) -> requests.Response:
+        """Send a request and give whatever was answered.
+
+        Parameters
+        ----------
+        method : str
+        path : str
+            Below ``/runapp/``; from the root if it begins with a slash.
+        json : object, optional
+            The body.
+        params : mapping, optional
+            The address's query.
+        is_forced : bool, optional
+            Whether the same request would do its work again.
+
+        Raises
+        ------
+        requests.RequestException
+            If nothing was answered.
+        """
+        options: dict[str, Any] = {
+            "json": json,
+            "params": params,
+            "headers": {IDEMPOTENCY_HEADER: str(uuid.uuid4())} if is_forced else None,
+            "timeout": self._timeout,
+            "allow_redirects": False,
+        }
+        left = 0 if path == NEW_PREDICTIONS else self._retries
+        while True:
+            try:
+                return self._session.request(method, self._name(path), **options)
+            except ChunkedEncodingError:
+                # An answer that broke off midway; urllib3 repeats what came to nothing earlier.
+                if not left:
+                    raise
+                left -= 1
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        is_forced: bool = False,
+    ) -> Any:
+        """Send a request and give the JSON of its answer; parameters as of `send`.
+
+        Raises
+        ------
+        UnreachableError
+            If nothing was answered.
+        RefusedError
+            If the API said no; one class a status.
+        AnswerError
+            If what answered isn't the API.
+        """
+        try:
+            response = self.send(method, path, json, params, is_forced)
+        except requests.RequestException as error:
+            raise UnreachableError(
+                f"{self.url} gives no answer ({_find_cause(error)}); is it the right address, "
+                "and does the API run?"
+            ) from error
+        if response.status_code >= 400:
+            raise _read_refusal(response)
+        if response.status_code >= 300:
+            where = response.headers.get("Location", "another address")
+            raise AnswerError(f"{self.url} redirects to {where}; use that address.")
+        return _read_json(response) if response.content else None
+
+    def _name(self, path: str) -> str:
+        return f"{self.url.rstrip('/')}{path}" if path[:1] == "/" else f"{self.url}runapp/{path}"
+
+
+def _make_auth(auth: Auth) -> AuthBase:
+    if isinstance(auth, str):
+        return BearerAuth(auth)
+    name, password = auth
+    # As bytes, because requests would write text in Latin-1.
+    return HTTPBasicAuth(name.encode(), password.encode())
+
+
+def _make_retry(retries: int) -> Retry:
+    return PatientRetry(
+        retries,
+        allowed_methods=None,
+        status_forcelist=PASSING_STATUSES,
+        backoff_factor=BACKOFF,
+        backoff_max=LONGEST_PAUSE,
+        retry_after_max=LONGEST_RETRY_AFTER,
+        raise_on_status=False,
+    )
+
+
+def _make_careful_retry(retries: int) -> Retry:
+    """Make rules for a call that must not be made twice: only a missing connection is repeated."""
+    return Retry(
+        retries,
+        read=False,
+        other=0,
+        backoff_factor=BACKOFF,
+        backoff_max=LONGEST_PAUSE,
+        respect_retry_after_header=False,
+    )
+
+
+def _read_refusal(response: requests.Response) -> Exception:
+    try:
+        answer = response.json()
+        error, errors = answer["error"], answer["errors"]
+    except (ValueError, KeyError, TypeError):
+        if response.status_code >= 500:
+            return make_refusal(response.status_code, f"The API answers {response.status_code}.")
+        return AnswerError(
+            f"{response.url} answers {response.status_code} in a way that isn't datarun's; "
+            "is it the right address?"
+        )
+    return make_refusal(response.status_code, error, errors)
+
+
+def _read_json(response: requests.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        raise AnswerError(
+            f"{response.url} doesn't answer in JSON; is it the address of a datarun?"
+        ) from None
+
+
+def _find_cause(error: BaseException) -> str:
+    """Say in few words what lies under the layers of requests and urllib3."""
+    reason: Any = error
+    for _ in range(8):
+        inner = getattr(reason, "reason", None) or next(
+            (item for item in getattr(reason, "args", ()) if isinstance(item, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            break
+        reason = inner
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror
+    return str(reason).rpartition(": ")[2] or type(reason).__name__
