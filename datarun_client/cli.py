@@ -1,15 +1,21 @@
 """The command `datarun`.
 
-The client's own commands stand here. Those of the other packages (``up``, ``demo`` and the
-operator's) are found by entry points in the group ``datarun.commands``, so that the client never
-imports the packages that import it; a command whose extra isn't installed is left out.
+The client's own commands are in `datarun_client.commands`. Those of the other packages (``up``,
+``demo``, ``run-local`` and the operator's) are found by entry points in the group
+``datarun.commands``, so that the client never imports the packages that import it; a command whose
+extra isn't installed is left out.
 """
 
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
 
 from datarun_client import __version__
+from datarun_client.commands import data, folds, login, machines, submissions
+from datarun_client.commands.output import clean
+from datarun_client.errors import DatarunError
+from datarun_client.exit_codes import find_exit_code
 
 COMMANDS_GROUP = "datarun.commands"
 
@@ -38,8 +44,33 @@ class PluginGroup(click.Group):
             return command
         return None
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what datarun itself says is wrong is said without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except DatarunError as error:
+            click.echo(f"Error: {clean(str(error))}", err=True)
+            ctx.exit(find_exit_code(error))
+
 
 @click.group(cls=PluginGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="datarun")
 def datarun() -> None:
     """Train and test the submissions of machine-learning data challenges."""
+
+
+for _command in (
+    login.login,
+    login.logout,
+    data.data,
+    submissions.submit,
+    submissions.status,
+    submissions.predictions,
+    folds.show,
+    folds.logs,
+    folds.cancel,
+    folds.rerun,
+    machines.workers,
+    machines.queues,
+):
+    datarun.add_command(_command)

@@ -5,6 +5,7 @@
     DatarunError
     ├── CodecError              bytes on the wire that are not what they should be
     ├── FileNameError           a file name that could leave its folder
+    ├── AccountError            no account to call with, or a file of it that can't be used
     ├── SettingError            an environment variable that can't be read
     ├── WorkflowElementsError   a list of workflow elements that makes no workflow
     ├── SourceFilesError        a submission's or data set's files that can't be read
@@ -40,6 +41,10 @@ class CodecError(DatarunError, ValueError):
 
 class FileNameError(DatarunError, ValueError):
     """A file name could leave its folder or collide with another."""
+
+
+class AccountError(DatarunError):
+    """The command line has no account to call with, or can't use the file of it."""
 
 
 class SettingError(DatarunError, ValueError):

@@ -1,0 +1,182 @@
+"""`datarun submit`, `status`, `predictions`: whole submissions."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+import numpy as np
+
+from datarun_client.commands.connection import open_client
+from datarun_client.commands.output import (
+    describe_bytes,
+    describe_seconds,
+    json_option,
+    print_json,
+    print_table,
+)
+from datarun_client.commands.words import NumberOrName, PriorityWord
+from datarun_client.exit_codes import ExitCode
+from datarun_client.records import Fold, FoldState
+from datarun_client.runs import Run
+from datarun_client.states import Priority, State
+
+watch_option = click.option("--watch", "-w", is_flag=True, help="Wait until all folds have ended.")
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than that."
+)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--data", "data_set", required=True, type=NumberOrName(), help="Its name or number.")
+@click.option(
+    "--cv",
+    type=click.IntRange(2),
+    default=5,
+    show_default=True,
+    help="How many folds; shuffled, the same for every submission.",
+)
+@click.option("--priority", type=PriorityWord(), default="low", show_default=True)
+@watch_option
+@timeout_option
+@json_option
+def submit(
+    folder: Path,
+    data_set: int | str,
+    cv: int,
+    priority: Priority,
+    watch: bool,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Submit the model in FOLDER on the folds of a cross-validation."""
+    run = open_client().submit(data_set, folder, cv, priority)
+    number = run.databoard_s_id
+    if not as_json:
+        first, last = run.databoard_sf_ids[0], run.databoard_sf_ids[-1]
+        click.echo(f"Submission {number}, folds {first} to {last}.")
+    if watch:
+        watch_run(run, timeout, as_json)
+    elif as_json:
+        print_json(run.states())
+    else:
+        click.echo(f"Next: datarun status {number} --watch")
+
+
+@click.command()
+@click.argument("submission", type=click.IntRange(0), required=False)
+@watch_option
+@timeout_option
+@json_option
+def status(submission: int | None, watch: bool, timeout: float | None, as_json: bool) -> None:
+    """Show how far all submissions are, or the folds of SUBMISSION."""
+    client = open_client()
+    if submission is None:
+        states = client.list_fold_states()
+        print_json(states) if as_json else show_submissions(states)
+        return
+    run = client.get_run(submission)
+    if watch:
+        watch_run(run, timeout, as_json)
+    else:
+        show_folds(run.folds(), as_json)
+
+
+@click.command()
+@click.argument("submission", type=click.IntRange(0))
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write, such as predictions.npz.",
+)
+@click.option("--data", "data_set", type=NumberOrName(), help="The data set that it is on.")
+def predictions(submission: int, output: Path, data_set: int | str | None) -> None:
+    """Write a submission's predictions into a file of NumPy arrays (.npz).
+
+    For each fold that was tested the file has full_train_predictions_N and test_predictions_N,
+    where N is the fold's number.
+    """
+    run = open_client().get_run(submission, data_set)
+    arrays = {}
+    for entry in run.predictions():
+        for name in ("full_train_predictions", "test_predictions"):
+            values = getattr(entry, name)
+            if values is not None:
+                arrays[f"{name}_{entry.databoard_sf_id}"] = values
+    if not arrays:
+        raise click.ClickException(
+            f"no fold of submission {submission} is tested yet; see `datarun status {submission}`"
+        )
+    with output.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    n_missing = len(run.databoard_sf_ids) - len(arrays) // 2
+    click.echo(f"Wrote the predictions of {len(arrays) // 2} folds to {output}.")
+    if n_missing:
+        click.echo(f"{n_missing} folds have none.", err=True)
+
+
+def watch_run(run: Run, timeout: float | None, as_json: bool) -> None:
+    """Wait for a run, show its folds, and end with a status that says whether all are tested."""
+    run.wait(timeout, progress=True)
+    folds = run.folds()
+    show_folds(folds, as_json)
+    if any(fold.state is not State.TESTED for fold in folds):
+        sys.exit(ExitCode.FAILED)
+
+
+def show_submissions(states: list[FoldState]) -> None:
+    """Print a line for each submission."""
+    counts: dict[int, Counter[State]] = {}
+    for state in states:
+        counts.setdefault(state.databoard_s, Counter())[state.state] += 1
+    print_table(
+        ("submission", "folds", "done", "failed", "waiting or running"),
+        (
+            (
+                number,
+                count.total(),
+                count[State.TESTED],
+                count[State.ERROR],
+                count.total() - count[State.TESTED] - count[State.ERROR],
+            )
+            for number, count in sorted(counts.items())
+        ),
+        "There are no submissions; send one with `datarun submit`.",
+        expendable=("folds",),
+    )
+
+
+def show_folds(folds: list[Fold], as_json: bool) -> None:
+    """Print a line for each fold."""
+    if as_json:
+        # Rows may be many; `datarun show FOLD --json` has them.
+        rows = ("train_is", "test_is")
+        print_json(
+            [
+                {name: value for name, value in vars(fold).items() if name not in rows}
+                for fold in folds
+            ]
+        )
+        return
+    print_table(
+        ("fold", "state", "why", "train", "test", "memory"),
+        (
+            (
+                fold.databoard_sf_id,
+                fold.state,
+                fold.failure_kind or (fold.progress.message if fold.progress else None),
+                describe_seconds(fold.measures.train_time),
+                describe_seconds(fold.measures.test_time),
+                describe_bytes(max(fold.measures.train_memory, fold.measures.test_memory)),
+            )
+            for fold in folds
+        ),
+        flexible="why",
+        expendable=("memory", "test", "train"),
+    )
+    failed = [fold.databoard_sf_id for fold in folds if fold.state is State.ERROR]
+    if failed:
+        click.echo(f"Next: datarun show {failed[0]}")
