@@ -1,4 +1,4 @@
-"""Shows how far a run is: tqdm's bar where it is installed, else lines of text."""
+"""Shows how far a run is: tqdm's bar in a terminal or notebook that has it, else lines of text."""
 
 import importlib
 import sys
@@ -85,6 +85,9 @@ class BarDisplay:
 
 def open_display(total: int) -> ProgressDisplay:
     """Open the best display that there is for so many folds."""
+    # A bar that is drawn anew all the time would fill a log file.
+    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        return PlainDisplay(total)
     try:
         tqdm = importlib.import_module("tqdm.auto").tqdm
     except ModuleNotFoundError:

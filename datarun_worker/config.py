@@ -143,6 +143,9 @@ SETTINGS = (
     ),
 )
 
+NO_API = "none"
+"""Address and token where there is no API."""
+
 ARITHMETIC = (
     "MKL_CBWR",
     "MKL_ENABLE_INSTRUCTIONS",
@@ -205,3 +208,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         if values[setting.key] is None:
             raise SettingError(f"{setting.name} is not set. {setting.help}")
     return Settings(**values)
+
+
+def load_local_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings of a run without an API; parameters and errors as of `load_settings`."""
+    return load_settings({**environ, "DATARUN_URL": NO_API, "DATARUN_TOKEN": NO_API})

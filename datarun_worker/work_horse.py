@@ -11,18 +11,16 @@ import contextlib
 import contextvars
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from datarun_client.states import FailureKind, Queue, Reader, Span, WorkflowElement
+from datarun_client.states import FailureKind, Queue, Span
 from datarun_worker.api import Api
 from datarun_worker.attempts import Attempt
 from datarun_worker.cache import Cache, FetchFile, Folder, hash_file
-from datarun_worker.claims import READER_FILE, Claim, FileEntry, FoldClaim, SplitClaim
+from datarun_worker.claims import Claim, FileEntry, FoldClaim, SplitClaim
 from datarun_worker.config import Settings
 from datarun_worker.delivery import Delivered, Delivery, FoldJob, TakeJob
 from datarun_worker.disk import find_full
@@ -30,54 +28,22 @@ from datarun_worker.errors import (
     ApiError,
     AttemptLostError,
     AttemptReleasedError,
-    PartError,
     ProgramError,
     ProtocolError,
     WorkerError,
 )
+from datarun_worker.fold_run import FoldRun, check_train_rows, open_inputs
 from datarun_worker.heartbeat import Heartbeat
 from datarun_worker.laps import Laps
-from datarun_worker.parts import Labels
-from datarun_worker.predictions import (
-    Predictions,
-    check_predictions,
-    count_columns,
-    find_oddities,
-    read_predictions,
-)
+from datarun_worker.limits import make_limits
 from datarun_worker.reporting import Reporter
-from datarun_worker.results import FoldResult, Measures, Phase, SplitResult
-from datarun_worker.sandbox import (
-    Engine,
-    Limits,
-    Reply,
-    Sandbox,
-    SandboxError,
-    SubmissionFailure,
-)
+from datarun_worker.results import FoldResult, SplitResult
+from datarun_worker.sandbox import Engine, Sandbox, SandboxError, SubmissionFailure
+from datarun_worker.split_run import count_rows, name_parts, run_split
 from datarun_worker.spool import Spool
-
-FILES_PER_MESSAGE = 32
-"""How many open files go to a sandbox at once."""
 
 PATROL = 2.0
 """Seconds between two looks at whether a worker that takes nothing may go on."""
-
-AUTHORS_KINDS = frozenset(
-    {
-        FailureKind.SUBMISSION_ERROR,
-        FailureKind.BAD_PREDICTIONS,
-        FailureKind.MEMORY_LIMIT,
-        FailureKind.OUTPUT_LIMIT,
-        FailureKind.FORBIDDEN,
-    }
-)
-"""What a submission can be at fault of."""
-
-_SPANS = {Phase.TRAIN: Span.TRAIN, Phase.VALIDATE: Span.VALIDATE, Phase.TEST: Span.TEST}
-
-SPLIT_PARTS = ("X_train", "y_train", "X_test", "y_test")
-PREPARED = "prepared"
 
 logger = logging.getLogger("rq.worker.datarun")
 
@@ -329,7 +295,7 @@ class WorkHorse:
 
     def _try_fold(self, claim: FoldClaim, attempt: Attempt, laps: Laps) -> FoldResult:
         try:
-            _check_train_rows(claim)
+            check_train_rows(claim)
             return self._open_fold(claim, attempt, laps)
         except (AttemptLostError, AttemptReleasedError):
             raise
@@ -346,18 +312,7 @@ class WorkHorse:
                 entry.name: stack.enter_context(self._open(Folder.FOLDS, attempt, entry))
                 for entry in claim.data
             }
-            labels = Labels.read(files["y_train"])
-            inputs = FoldInputs(
-                X_train=files["X_train"],
-                # A reader that trains by itself gets y whole, as it gave it.
-                y_train=files["y_train"]
-                if labels.is_whole
-                else stack.enter_context(_labels_file(labels.take(claim.train_is))),
-                X_test=files["X_test"],
-                train_is=stack.enter_context(_memory_file("train_is", claim.train_is.tobytes())),
-                reader=files.get(READER_FILE),
-                n_classes=labels.n_classes,
-            )
+            inputs = stack.enter_context(open_inputs(claim, files))
             source = {
                 entry.name: self._cache.read(Folder.FOLDS, entry, self._fetcher(attempt))
                 for entry in claim.source
@@ -378,7 +333,7 @@ class WorkHorse:
     ) -> Iterator[Sandbox]:
         attempt.check()
         with (
-            self._engine.open_sandbox(source, self._limits(claim)) as sandbox,
+            self._engine.open_sandbox(source, make_limits(claim, self._settings)) as sandbox,
             attempt.inside(sandbox),
         ):
             yield sandbox
@@ -405,23 +360,19 @@ class WorkHorse:
                 entry.name: stack.enter_context(self._open(Folder.DATA_JOBS, attempt, entry))
                 for entry in claim.files
             }
-            is_specific = claim.reader is Reader.SPECIFIC
-            names = (*SPLIT_PARTS, PREPARED) if is_specific else SPLIT_PARTS
             outputs = {
-                name: stack.enter_context(self._cache.create(Folder.DATA_JOBS)) for name in names
+                name: stack.enter_context(self._cache.create(Folder.DATA_JOBS))
+                for name in name_parts(claim)
             }
             with self._open_sandbox(claim, attempt, {}) as sandbox:
-                split = _split_with_reader if is_specific else _split_csv
-                reply = split(claim, sandbox, files, outputs)
-            if not reply.value.get("n_prepared"):
-                outputs.pop(PREPARED, None)
+                run_split(claim, sandbox, files, outputs)
             return self._keep_parts(claim, attempt, outputs)
 
     def _keep_parts(
         self, claim: SplitClaim, attempt: Attempt, outputs: Mapping[str, BinaryIO]
     ) -> SplitResult:
         """Send the parts to the API; those that folds need stay in the cache, too."""
-        n_rows = {name: _count_rows(outputs[name]) for name in ("y_train", "y_test")}
+        n_rows = {name: count_rows(outputs[name]) for name in ("y_train", "y_test")}
         entries = []
         for name, file in outputs.items():
             attempt.check()
@@ -444,265 +395,6 @@ class WorkHorse:
             self._api.fetch_file(attempt.claim, entry, file, attempt.is_dropped)
 
         return fetch
-
-    def _limits(self, claim: Claim) -> Limits:
-        settings = self._settings
-        return Limits(
-            time=claim.time_limit or settings.time_limit,
-            memory=claim.memory_limit or settings.memory_limit,
-            processes=settings.process_limit,
-            scratch=settings.scratch_limit,
-            log=settings.log_limit,
-            threads=settings.threads or os.cpu_count() or 1,
-        )
-
-
-@dataclass(frozen=True)
-class FoldInputs:
-    """Open files that a fold's sandbox gets.
-
-    Attributes
-    ----------
-    X_train, y_train, X_test, train_is : int
-        Descriptors. `y_train` has the labels of the train rows alone, unless the reader trains
-        by itself.
-    reader : int or None
-        The data set's own reader.
-    n_classes : int or None
-        How many distinct labels the train set has.
-    """
-
-    X_train: int
-    y_train: int
-    X_test: int
-    train_is: int
-    reader: int | None
-    n_classes: int | None
-
-
-class FoldRun:
-    """One run of a fold's three phases in its sandbox.
-
-    Parameters
-    ----------
-    claim : FoldClaim
-    inputs : FoldInputs
-    sandbox : Sandbox
-    predictions_limit : int
-        Bytes.
-    laps : Laps, optional
-        Gets what its parts take.
-    """
-
-    def __init__(
-        self,
-        claim: FoldClaim,
-        inputs: FoldInputs,
-        sandbox: Sandbox,
-        predictions_limit: int,
-        laps: Laps | None = None,
-    ) -> None:
-        self._claim = claim
-        self._inputs = inputs
-        self._sandbox = sandbox
-        self._predictions_limit = predictions_limit
-        self._laps = laps or Laps()
-        self._measures: dict[Phase, Measures] = {}
-        self._oddities: list[str] = []
-        self._phase = Phase.TRAIN
-
-    def run(self, reporter: Reporter) -> FoldResult:
-        """Train, validate, test; what the submission did wrong is a result."""
-        try:
-            self._train()
-            reporter.end_phase(Phase.TRAIN)
-            full_train = self._predict(
-                Phase.VALIDATE, "validate", {"X_train": self._inputs.X_train}, self._claim.n_train
-            )
-            reporter.end_phase(Phase.VALIDATE)
-            test = self._predict(
-                Phase.TEST,
-                "test",
-                {"X_test": self._inputs.X_test},
-                self._claim.n_test,
-                count_columns(full_train),
-            )
-        except SubmissionFailure as failure:
-            return self._fail(failure.kind, failure.message)
-        except ProgramError as error:
-            return self._fail(error.kind, error.message)
-        return FoldResult(
-            failure_kind=None,
-            log_messages=self._write_log(),
-            full_train_predictions=full_train,
-            test_predictions=test,
-            measures=self._measures,
-        )
-
-    def _train(self) -> None:
-        inputs = {
-            "X_train": self._inputs.X_train,
-            "y_train": self._inputs.y_train,
-            "train_is": self._inputs.train_is,
-        }
-        if self._inputs.reader is not None:
-            inputs[READER_FILE] = self._inputs.reader
-        elements = [str(element) for element in self._claim.workflow_elements]
-        self._sandbox.call(
-            "load", {"workflow_elements": elements}, inputs, believed=self._find_believed()
-        )
-        self._laps.end(Span.LOAD)
-        self._call(Phase.TRAIN, "train", {}, {}, {})
-
-    def _predict(
-        self,
-        phase: Phase,
-        command: str,
-        inputs: dict[str, int],
-        n_rows: int,
-        n_columns: int | None = None,
-    ) -> Predictions:
-        with _memory_file("predictions") as output:
-            value = self._call(phase, command, {"n_rows": n_rows}, inputs, {"predictions": output})
-            predictions = read_predictions(output, value, self._predictions_limit)
-        # Only an estimator itself knows whether it classifies.
-        is_classifier = (
-            WorkflowElement.CLASSIFIER in self._claim.workflow_elements
-            or value.get("is_classifier") is True
-        )
-        check_predictions(predictions, n_rows, is_classifier, n_columns)
-        if is_classifier:
-            self._oddities += [
-                f"{phase.value}: {oddity}"
-                for oddity in find_oddities(predictions, self._inputs.n_classes)
-            ]
-        return predictions
-
-    def _call(
-        self,
-        phase: Phase,
-        command: str,
-        arguments: dict[str, Any],
-        inputs: dict[str, int],
-        outputs: dict[str, int],
-    ) -> dict[str, Any]:
-        self._phase = phase
-        try:
-            reply = self._sandbox.call(
-                command, arguments, inputs, outputs, believed=self._find_believed()
-            )
-        except SubmissionFailure as failure:
-            self._measures[phase] = _measure(failure)
-            raise
-        finally:
-            self._laps.end(_SPANS[phase])
-        self._measures[phase] = _measure(reply)
-        return reply.value
-
-    def _find_believed(self) -> frozenset[FailureKind]:
-        """Say what a sandbox may blame in which a submission runs.
-
-        The data set only where it has a part in it: code of its own, or rows to calibrate on.
-        """
-        has_part = WorkflowElement.CALIBRATOR in self._claim.workflow_elements
-        if has_part or self._inputs.reader is not None:
-            return AUTHORS_KINDS | {FailureKind.DATA_ERROR}
-        return AUTHORS_KINDS
-
-    def _fail(self, kind: FailureKind, message: str) -> FoldResult:
-        return FoldResult(
-            failure_kind=kind,
-            log_messages=self._write_log(f"Failed while {self._phase.value}: {message}"),
-            measures=self._measures,
-        )
-
-    def _write_log(self, end: str = "") -> str:
-        lines = [self._sandbox.read_log().rstrip()]
-        lines += [f"Warning while {oddity}." for oddity in self._oddities]
-        lines.append(end)
-        return "\n".join(line for line in lines if line)
-
-
-def _check_train_rows(claim: FoldClaim) -> None:
-    """Check the train rows: a fold may be posted before the split tells how many there are."""
-    rows = claim.train_is
-    if rows.size == 0:
-        raise ProgramError(FailureKind.DATA_ERROR, "train_is is empty; a fold needs train rows.")
-    if rows.min() < 0 or rows.max() >= claim.n_train:
-        wrong = rows.min() if rows.min() < 0 else rows.max()
-        raise ProgramError(
-            FailureKind.DATA_ERROR,
-            f"train_is names row {wrong}; the train set has rows 0 to {claim.n_train - 1}.",
-        )
-
-
-def _measure(outcome: Reply | SubmissionFailure) -> Measures:
-    usage = outcome.usage
-    return Measures(usage.wall_time, usage.cpu_time, usage.peak_memory)
-
-
-def _split_csv(
-    claim: SplitClaim,
-    sandbox: Sandbox,
-    files: Mapping[str, int],
-    outputs: Mapping[str, BinaryIO],
-) -> Reply:
-    if len(files) != 1:
-        raise ProgramError(
-            FailureKind.DATA_ERROR, "A data set without a reader has exactly one CSV file."
-        )
-    (name, descriptor), *_ = files.items()
-    arguments = {
-        "name": name,
-        "target_column": claim.target_column,
-        "held_out_test": claim.held_out_test,
-        "random_state": claim.random_state,
-    }
-    return sandbox.call("split_csv", arguments, {"data": descriptor}, _descriptors(outputs))
-
-
-def _split_with_reader(
-    claim: SplitClaim,
-    sandbox: Sandbox,
-    files: Mapping[str, int],
-    outputs: Mapping[str, BinaryIO],
-) -> Reply:
-    names = [name for name in files if name != READER_FILE]
-    for start in range(0, len(names), FILES_PER_MESSAGE):
-        batch = names[start : start + FILES_PER_MESSAGE]
-        sandbox.call("add_files", {}, {name: files[name] for name in batch})
-    inputs = {READER_FILE: files[READER_FILE]}
-    return sandbox.call("split_reader", {}, inputs, _descriptors(outputs))
-
-
-def _descriptors(files: Mapping[str, BinaryIO]) -> dict[str, int]:
-    return {name: file.fileno() for name, file in files.items()}
-
-
-def _count_rows(labels: BinaryIO) -> int:
-    try:
-        return Labels.read(labels.fileno()).n_rows
-    except PartError as error:
-        raise ProgramError(
-            FailureKind.DATA_ERROR, f"The reader left no labels behind: {error}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _memory_file(name: str, content: bytes = b"") -> Iterator[int]:
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    with os.fdopen(descriptor, "r+b") as file:
-        file.write(content)
-        file.flush()
-        file.seek(0)
-        yield descriptor
-
-
-@contextlib.contextmanager
-def _labels_file(labels: Labels) -> Iterator[int]:
-    with _memory_file("y_train") as descriptor:
-        labels.write(descriptor)
-        yield descriptor
 
 
 def _blame_platform(error: Exception, attempt: Attempt) -> str:

@@ -149,8 +149,8 @@ def show_submissions(states: list[FoldState]) -> None:
     )
 
 
-def show_folds(folds: list[Fold], as_json: bool) -> None:
-    """Print a line for each fold."""
+def show_folds(folds: list[Fold], as_json: bool, next_step: bool = True) -> None:
+    """Print a line for each fold, and how to learn more of the first one that failed."""
     if as_json:
         # Rows may be many; `datarun show FOLD --json` has them.
         rows = ("train_is", "test_is")
@@ -178,5 +178,5 @@ def show_folds(folds: list[Fold], as_json: bool) -> None:
         expendable=("memory", "test", "train"),
     )
     failed = [fold.databoard_sf_id for fold in folds if fold.state is State.ERROR]
-    if failed:
+    if failed and next_step:
         click.echo(f"Next: datarun show {failed[0]}")

@@ -251,7 +251,7 @@ def test_a_submission_is_sent_and_followed(terminal, data, folder, platform, wor
     assert len(numbers) == 3
     assert "datarun status 2 --watch" in text
     assert result.stdout.count("TESTED") == 3
-    assert "3/3" in result.stderr
+    assert result.stderr == "3/3 folds\n"
     lines = terminal.run("status").stdout.splitlines()
     assert [line.split() for line in lines[2:]] == [["1", "3", "3", "0", "0"], list("25005")]
     assert terminal.read("show", numbers[0])["attempts"][0]["outcome"] == "tested"

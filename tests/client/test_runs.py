@@ -1,5 +1,6 @@
 """Whole submissions: posted in one call, waited for, and read."""
 
+import sys
 import threading
 
 import numpy as np
@@ -17,7 +18,7 @@ from datarun_client import (
     WaitTimeoutError,
     as_completed,
 )
-from datarun_client.progress import PlainDisplay, open_display
+from datarun_client.progress import BarDisplay, open_display
 from tests.api.payloads import (
     CSV,
     N_TEST,
@@ -199,30 +200,43 @@ def test_a_notebook_shows_tables_in_which_nothing_of_a_submission_is_html(
 
 def test_a_frame_without_pandas_says_what_to_install(client, data, monkeypatch):
     run = client.submit(data, SOURCE, cv=2)
-    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
 
     with pytest.raises(MissingExtraError, match=r"datarun\[notebook\]"):
         run.to_frame()
 
 
-def test_progress_is_a_bar_where_there_is_tqdm(client, data, platform, worker, capfd):
-    run = client.submit(data, SOURCE, cv=2)
-    for number in run.databoard_sf_ids:
-        run_fold(worker, platform, number)
-
-    run.wait(progress=True)
-
-    assert "2/2" in capfd.readouterr().err
-
-
-def test_progress_is_lines_where_there_is_no_tqdm(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
+def test_progress_is_a_bar_in_a_terminal_that_has_tqdm(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     display = open_display(3)
 
-    display.show(0, "3 TODO")
-    display.show(0, "3 TODO")
     display.show(2, "1 ERROR")
     display.close()
 
-    assert isinstance(display, PlainDisplay)
-    assert capsys.readouterr().err == "0/3 folds, 3 TODO\n2/3 folds, 1 ERROR\n"
+    shown = capsys.readouterr().err
+    assert isinstance(display, BarDisplay)
+    assert "2/3" in shown
+    assert "1 ERROR" in shown
+
+
+def test_progress_is_one_line_in_a_terminal_without_tqdm(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    display = open_display(3)
+
+    display.show(0, "3 TODO")
+    display.show(2, "")
+    display.close()
+
+    assert capsys.readouterr().err == "\r0/3 folds, 3 TODO\x1b[K\r2/3 folds\x1b[K\n"
+
+
+def test_progress_is_lines_in_a_log_file(client, data, platform, worker, capsys):
+    run = client.submit(data, SOURCE, cv=2)
+    first, second = run.databoard_sf_ids
+    run_fold(worker, platform, first)
+    fail_fold(worker, platform, second)
+
+    run.wait(progress=True)
+
+    assert capsys.readouterr().err == "2/2 folds, 1 ERROR\n"

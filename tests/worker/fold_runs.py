@@ -10,17 +10,11 @@ import numpy as np
 
 from datarun_client.states import Reader, WorkflowElement
 from datarun_worker.claims import READER_FILE, FoldClaim
+from datarun_worker.fold_run import FoldInputs, FoldRun, labels_file, memory_file
 from datarun_worker.parts import Labels
 from datarun_worker.results import FoldResult, Phase
 from datarun_worker.sandbox import Engine, Limits
-from datarun_worker.work_horse import (
-    PREPARED,
-    SPLIT_PARTS,
-    FoldInputs,
-    FoldRun,
-    _labels_file,
-    _memory_file,
-)
+from datarun_worker.split_run import PREPARED, SPLIT_PARTS
 
 PREDICTIONS_LIMIT = 1 << 24
 LIMITS = Limits(time=60)
@@ -75,10 +69,10 @@ def split_reader(
             for part in (*SPLIT_PARTS, PREPARED)
         }
         inputs = {
-            name: stack.enter_context(_memory_file("raw", content))
+            name: stack.enter_context(memory_file("raw", content))
             for name, content in files.items()
         }
-        specific = stack.enter_context(_memory_file("reader", reader.encode()))
+        specific = stack.enter_context(memory_file("reader", reader.encode()))
         sandbox = stack.enter_context(engine.open_sandbox({}, LIMITS))
         sandbox.call("add_files", {}, inputs)
         reply = sandbox.call("split_reader", {}, {READER_FILE: specific}, outputs)
@@ -130,10 +124,10 @@ def run_fold(
             X_train=opened["X_train"],
             y_train=opened["y_train"]
             if labels.is_whole
-            else stack.enter_context(_labels_file(labels.take(train_is))),
+            else stack.enter_context(labels_file(labels.take(train_is))),
             X_test=opened["X_test"],
-            train_is=stack.enter_context(_memory_file("train_is", train_is.tobytes())),
-            reader=stack.enter_context(_memory_file("reader", parts.reader))
+            train_is=stack.enter_context(memory_file("train_is", train_is.tobytes())),
+            reader=stack.enter_context(memory_file("reader", parts.reader))
             if parts.reader
             else None,
             n_classes=labels.n_classes,

@@ -1,0 +1,105 @@
+"""One run of a split, from a data set's raw files to its parts: with or without a server."""
+
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from datarun_client.states import FailureKind, Reader
+from datarun_worker.claims import READER_FILE, SplitClaim
+from datarun_worker.errors import PartError, ProgramError
+from datarun_worker.parts import Labels
+from datarun_worker.sandbox import Reply, Sandbox
+
+FILES_PER_MESSAGE = 32
+"""How many open files go to a sandbox at once."""
+
+SPLIT_PARTS = ("X_train", "y_train", "X_test", "y_test")
+PREPARED = "prepared"
+
+
+def name_parts(claim: SplitClaim) -> tuple[str, ...]:
+    """Name the files that a split may write."""
+    return (*SPLIT_PARTS, PREPARED) if claim.reader is Reader.SPECIFIC else SPLIT_PARTS
+
+
+def run_split(
+    claim: SplitClaim,
+    sandbox: Sandbox,
+    files: Mapping[str, int],
+    outputs: dict[str, BinaryIO],
+) -> None:
+    """Split a data set in a sandbox.
+
+    Parameters
+    ----------
+    claim : SplitClaim
+    sandbox : Sandbox
+    files : mapping of str to int
+        Descriptors of the raw files.
+    outputs : dict of str to binary file
+        Empty files for `name_parts`; the one that stays empty is taken out.
+
+    Raises
+    ------
+    SubmissionFailure
+        If the data set or its reader is at fault.
+    ProgramError
+        If it has not the files that it needs.
+    """
+    split = _split_with_reader if claim.reader is Reader.SPECIFIC else _split_csv
+    reply = split(claim, sandbox, files, outputs)
+    if not reply.value.get("n_prepared"):
+        outputs.pop(PREPARED, None)
+
+
+def _split_csv(
+    claim: SplitClaim,
+    sandbox: Sandbox,
+    files: Mapping[str, int],
+    outputs: Mapping[str, BinaryIO],
+) -> Reply:
+    if len(files) != 1:
+        raise ProgramError(
+            FailureKind.DATA_ERROR, "A data set without a reader has exactly one CSV file."
+        )
+    (name, descriptor), *_ = files.items()
+    arguments = {
+        "name": name,
+        "target_column": claim.target_column,
+        "held_out_test": claim.held_out_test,
+        "random_state": claim.random_state,
+    }
+    return sandbox.call("split_csv", arguments, {"data": descriptor}, _descriptors(outputs))
+
+
+def _split_with_reader(
+    claim: SplitClaim,
+    sandbox: Sandbox,
+    files: Mapping[str, int],
+    outputs: Mapping[str, BinaryIO],
+) -> Reply:
+    names = [name for name in files if name != READER_FILE]
+    for start in range(0, len(names), FILES_PER_MESSAGE):
+        batch = names[start : start + FILES_PER_MESSAGE]
+        sandbox.call("add_files", {}, {name: files[name] for name in batch})
+    inputs = {READER_FILE: files[READER_FILE]}
+    return sandbox.call("split_reader", {}, inputs, _descriptors(outputs))
+
+
+def _descriptors(files: Mapping[str, BinaryIO]) -> dict[str, int]:
+    return {name: file.fileno() for name, file in files.items()}
+
+
+def count_rows(labels: BinaryIO) -> int:
+    """Count the rows of a part of labels.
+
+    Raises
+    ------
+    ProgramError
+        `data_error`, if a reader wrote something else there.
+    """
+    try:
+        return Labels.read(labels.fileno()).n_rows
+    except PartError as error:
+        raise ProgramError(
+            FailureKind.DATA_ERROR, f"The reader left no labels behind: {error}"
+        ) from error
