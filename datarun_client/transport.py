@@ -84,6 +84,8 @@ class Transport:
         How often a call is made again that got no answer.
     timeout : tuple of float, optional
         Seconds to wait for a connection, and for an answer.
+    headers : mapping of str to str, optional
+        What every request carries besides.
 
     Attributes
     ----------
@@ -97,12 +99,14 @@ class Transport:
         auth: Auth,
         retries: int = RETRIES,
         timeout: tuple[float, float] = (CONNECT_TIMEOUT, READ_TIMEOUT),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.url = f"{url.rstrip('/')}/"
         self._retries = retries
         self._timeout = timeout
         self._session = requests.Session()
         self._session.auth = _make_auth(auth)
+        self._session.headers.update(headers or {})
         self._session.mount(self.url, HTTPAdapter(max_retries=_make_retry(retries)))
         careful = HTTPAdapter(max_retries=_make_careful_retry(retries))
         self._session.mount(self._name(NEW_PREDICTIONS), careful)

@@ -223,12 +223,7 @@ def _advise_on_namespaces() -> str:
     return "a kernel with CONFIG_USER_NS that lets this user make user namespaces"
 
 
-@click.group()
-def worker() -> None:
-    """Commands for a machine that runs folds."""
-
-
-@worker.command()
+@click.command()
 @click.option(
     "--isolation",
     type=click.Choice([level.value for level in Isolation]),

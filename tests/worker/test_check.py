@@ -70,7 +70,7 @@ def test_a_machine_without_namespaces_is_refused_with_advice() -> None:
 
 
 def test_the_command_prints_what_was_tried() -> None:
-    result = CliRunner().invoke(check.worker, ["check"])
+    result = CliRunner().invoke(check.check, [])
 
     assert result.exit_code == 0, result.output
     assert "landlock" in result.output
