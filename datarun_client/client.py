@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,6 +23,7 @@ from datarun_client.errors import (
     WaitTimeoutError,
 )
 from datarun_client.records import (
+    FOLD_FIELDS,
     Attempt,
     Fold,
     FoldPredictions,
@@ -33,7 +35,7 @@ from datarun_client.records import (
 from datarun_client.runs import Run
 from datarun_client.source_files import Files, read_source_files
 from datarun_client.splitters import CrossValidation, make_folds
-from datarun_client.states import Force, Priority, SplitState
+from datarun_client.states import Force, Priority, SplitState, State
 from datarun_client.transport import (
     CONNECT_TIMEOUT,
     NEW_PREDICTIONS,
@@ -330,19 +332,44 @@ class Client:
         answer = self._post("submissionfold/", payloads, force is not None)
         return self._read_each(Fold.from_wire, answer)
 
-    def list_folds(self, databoard_s_id: int | None = None) -> list[Fold]:
-        """List the folds, of one submission or of all."""
-        params = {} if databoard_s_id is None else {"submission": databoard_s_id}
-        answer = self._transport.call("GET", "submissionfold/", params=params)
-        folds = self._read_each(Fold.from_wire, answer)
-        return [fold for fold in folds if databoard_s_id in (None, fold.databoard_s)]
+    def list_folds(
+        self,
+        databoard_s_id: int | None = None,
+        *,
+        raw_data: int | RawData | None = None,
+        states: Iterable[State | str] = (),
+        since: datetime | None = None,
+    ) -> list[Fold]:
+        """List folds, without their predictions and progress.
 
-    def list_fold_states(self, databoard_s_id: int | None = None) -> list[FoldState]:
-        """List the states of folds, of one submission or of all; cheaper than `list_folds`."""
-        params = {} if databoard_s_id is None else {"submission": databoard_s_id}
+        Parameters
+        ----------
+        databoard_s_id : int, optional
+            Only those of this submission.
+        raw_data : int or RawData, optional
+            Only those on this data set.
+        states : iterable of State, optional
+            Only those in one of these states.
+        since : datetime, optional
+            Only those that changed then or later; aware.
+        """
+        params = _write_filters(databoard_s_id, raw_data, states, since)
+        params["fields"] = ",".join(FOLD_FIELDS)
+        answer = self._transport.call("GET", "submissionfold/", params=params)
+        return self._read_each(Fold.from_wire, answer)
+
+    def list_fold_states(
+        self,
+        databoard_s_id: int | None = None,
+        *,
+        raw_data: int | RawData | None = None,
+        states: Iterable[State | str] = (),
+        since: datetime | None = None,
+    ) -> list[FoldState]:
+        """List the states of folds; parameters as of `list_folds`, which costs more."""
+        params = _write_filters(databoard_s_id, raw_data, states, since)
         answer = self._transport.call("GET", "submissionfold-light/", params=params)
-        states = self._read_each(FoldState.from_wire, answer)
-        return [state for state in states if databoard_s_id in (None, state.databoard_s)]
+        return self._read_each(FoldState.from_wire, answer)
 
     def get_fold(self, databoard_sf_id: int) -> Fold:
         """Get one fold, and what it waits for."""
@@ -383,34 +410,30 @@ class Client:
 
     # Predictions.
 
-    def get_predictions(
-        self, databoard_sf_ids: Iterable[int], raw_data: RawData | None = None
-    ) -> list[FoldPredictions]:
+    def get_predictions(self, databoard_sf_ids: Iterable[int]) -> list[FoldPredictions]:
         """Get predictions and measures of folds, again and again.
 
         Parameters
         ----------
         databoard_sf_ids : iterable of int
             Those that don't exist are left out.
-        raw_data : RawData, optional
-            Their data set, once it is split: it tells the arrays' shapes.
         """
         found = []
         for batch in _batch(databoard_sf_ids, PREDICTIONS_PER_CALL):
             answer = self._post("testpredictions/list/", {"list_submission_fold": batch})
-            found += self._read_predictions(answer, raw_data)
+            found += self._read_each(FoldPredictions.from_wire, answer)
         return found
 
-    def take_new_predictions(self, raw_data: RawData | None = None) -> list[FoldPredictions]:
+    def take_new_predictions(self, raw_data: int | RawData | None = None) -> list[FoldPredictions]:
         """Get, once, predictions and measures of the folds that weren't handed out yet.
 
         Parameters
         ----------
-        raw_data : RawData, optional
-            Only the folds on this data set; it also tells the arrays' shapes.
+        raw_data : int or RawData, optional
+            Only the folds on this data set.
         """
-        payload = {} if raw_data is None else {"raw_data_id": raw_data.id}
-        return self._read_predictions(self._post(NEW_PREDICTIONS, payload), raw_data)
+        payload = {} if raw_data is None else {"raw_data_id": _get_id(raw_data)}
+        return self._read_each(FoldPredictions.from_wire, self._post(NEW_PREDICTIONS, payload))
 
     # Compute machines.
 
@@ -486,16 +509,10 @@ class Client:
                 if not n_tries:
                     raise
             else:
-                return Run(self, data, submission, [fold.databoard_sf_id for fold in folds])
+                return Run(self, submission, [fold.databoard_sf_id for fold in folds])
 
-    def get_run(self, databoard_s_id: int, raw_data: "int | str | RawData | None" = None) -> Run:
+    def get_run(self, databoard_s_id: int) -> Run:
         """Get a submission with its folds.
-
-        Parameters
-        ----------
-        databoard_s_id : int
-        raw_data : int, str or RawData, optional
-            Its data set, which tells the shapes of its predictions.
 
         Raises
         ------
@@ -506,8 +523,7 @@ class Client:
         if not numbers:
             text = f"There is no submission {databoard_s_id} with folds."
             raise NotFoundError(404, text, {"databoard_s_id": [text]})
-        data = None if raw_data is None else self.get_raw_data(raw_data)
-        return Run(self, data, databoard_s_id, numbers)
+        return Run(self, databoard_s_id, numbers)
 
     def _choose_numbers(self, submission: int | None, fold: int | None) -> tuple[int, int]:
         """Choose the numbers after the largest ones, where none are given."""
@@ -547,9 +563,6 @@ class Client:
     def _read_each(self, read: Callable[[Any], T], answer: Any) -> list[T]:
         return self._read(lambda entries: [read(entry) for entry in entries], answer)
 
-    def _read_predictions(self, answer: Any, raw_data: RawData | None) -> list[FoldPredictions]:
-        return self._read_each(lambda entry: FoldPredictions.from_wire(entry, raw_data), answer)
-
 
 def _write_fold(
     databoard_sf_id: int,
@@ -565,6 +578,21 @@ def _write_fold(
         "test_is": encode_indices(test_is),
         "priority": str(priority),
     }
+
+
+def _write_filters(
+    databoard_s_id: int | None,
+    raw_data: int | RawData | None,
+    states: Iterable[State | str],
+    since: datetime | None,
+) -> dict[str, Any]:
+    filters = {
+        "submission": databoard_s_id,
+        "raw_data": None if raw_data is None else _get_id(raw_data),
+        "state": ",".join(map(str, states)) or None,
+        "since": since.isoformat() if since else None,
+    }
+    return {name: value for name, value in filters.items() if value is not None}
 
 
 def _encode_files(files: Files) -> dict[str, str]:

@@ -5,8 +5,9 @@ are in seconds, moments are aware datetimes, and memory is in bytes: the wire's 
 Records know how to show themselves in a notebook.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datarun_client.codec import decode_indices, decode_predictions
+from datarun_client.errors import CodecError
 from datarun_client.html import write_html_table
 from datarun_client.states import FailureKind, Priority, SplitState, State
 
@@ -230,7 +232,7 @@ class Fold:
     created_at : datetime
     started_at, finished_at : datetime or None
     progress : Progress or None
-        None if it is final, or if it was listed and not asked for by its number.
+        None if it is final, or was listed with others: `Client.get_fold` tells.
     """
 
     databoard_sf_id: int
@@ -277,6 +279,25 @@ class Fold:
         return write_html_table(FOLD_COLUMNS, [describe_fold(self)])
 
 
+FOLD_FIELDS = (
+    "databoard_sf_id",
+    "databoard_s",
+    "train_is",
+    "test_is",
+    "priority",
+    "state",
+    "failure_kind",
+    "log_messages",
+    *(measure.name for measure in fields(Measures)),
+    "new",
+    "attempt",
+    "hash_files",
+    "created_at",
+    "started_at",
+    "finished_at",
+)
+"""What is asked for of each fold of a list: all that `Fold` has."""
+
 FOLD_COLUMNS = ("fold", "state", "why", "train time", "test time", "memory")
 
 
@@ -322,22 +343,20 @@ class FoldPredictions:
     measures: Measures = field(repr=False)
 
     @classmethod
-    def from_wire(cls, answer: Mapping[str, Any], raw_data: RawData | None = None) -> Self:
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
         """Read an entry of the predictions' lists.
 
-        Parameters
-        ----------
-        answer : mapping
-        raw_data : RawData, optional
-            The data set that it is of; without it the arrays have one dimension.
+        Raises
+        ------
+        CodecError
+            If an array isn't what its shape and hash say.
         """
-        n_train, n_test = (raw_data.n_train, raw_data.n_test) if raw_data else (None, None)
         return cls(
             databoard_sf_id=answer["databoard_sf_id"],
             databoard_s=answer["databoard_s"],
             state=State(answer["state"]),
-            full_train_predictions=_read_predictions(answer["full_train_predictions"], n_train),
-            test_predictions=_read_predictions(answer["test_predictions"], n_test),
+            full_train_predictions=_read_predictions(answer, "full_train"),
+            test_predictions=_read_predictions(answer, "test"),
             log_messages=answer["log_messages"],
             measures=Measures.from_wire(answer),
         )
@@ -359,6 +378,8 @@ class Attempt:
     failure_kind : FailureKind or None
     reason : str or None
         Why it ended so, for a person.
+    log_messages : str
+        What the submission had printed.
     hash_files : str
         The hash of the source that it ran.
     """
@@ -371,7 +392,8 @@ class Attempt:
     outcome: str | None
     failure_kind: FailureKind | None
     reason: str | None
-    hash_files: str
+    log_messages: str = field(repr=False)
+    hash_files: str = field(repr=False)
 
     @classmethod
     def from_wire(cls, answer: Mapping[str, Any]) -> Self:
@@ -385,6 +407,7 @@ class Attempt:
             outcome=answer["outcome"],
             failure_kind=_read_failure_kind(answer["failure_kind"]),
             reason=answer["reason"],
+            log_messages=answer["log_messages"],
             hash_files=answer["hash_files"],
         )
 
@@ -482,10 +505,11 @@ def _read_failure_kind(text: str | None) -> FailureKind | None:
     return None if text is None else FailureKind(text)
 
 
-def _read_predictions(text: str | None, n_rows: int | None) -> PredictionArray | None:
+def _read_predictions(answer: Mapping[str, Any], part: str) -> PredictionArray | None:
+    text = answer[f"{part}_predictions"]
     if text is None:
         return None
-    if not n_rows:
-        return decode_predictions(text, (-1,))
-    values = decode_predictions(text, (n_rows, -1))
-    return values[:, 0] if values.shape[1] == 1 else values
+    values = decode_predictions(text, answer[f"{part}_shape"])
+    if hashlib.sha256(values.data).hexdigest() != answer[f"{part}_sha256"]:
+        raise CodecError(f"{part}_predictions aren't those that {part}_sha256 names.")
+    return values

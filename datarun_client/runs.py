@@ -1,8 +1,8 @@
 """A submission on its folds, from the post to the predictions."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from datarun_client.errors import MissingExtraError, WaitTimeoutError
 from datarun_client.html import write_html_table
@@ -12,7 +12,6 @@ from datarun_client.records import (
     Fold,
     FoldPredictions,
     FoldState,
-    RawData,
     describe_fold,
 )
 from datarun_client.states import State
@@ -20,6 +19,8 @@ from datarun_client.waiting import Patience
 
 if TYPE_CHECKING:
     from datarun_client.client import Client
+
+Entry = TypeVar("Entry", Fold, FoldState, FoldPredictions)
 
 MAX_ROWS_SHOWN = 50
 """Folds that a notebook shows of a run."""
@@ -34,8 +35,6 @@ class Run:
     Parameters
     ----------
     client : Client
-    raw_data : RawData or None
-        Its data set; without it, predictions have one dimension.
     databoard_s_id : int
         The submission's number.
     databoard_sf_ids : sequence of int
@@ -43,19 +42,17 @@ class Run:
 
     Attributes
     ----------
-    raw_data, databoard_s_id, databoard_sf_ids
+    databoard_s_id, databoard_sf_ids
         The parameters.
     """
 
     def __init__(
         self,
         client: "Client",
-        raw_data: RawData | None,
         databoard_s_id: int,
         databoard_sf_ids: Sequence[int],
     ) -> None:
         self._client = client
-        self.raw_data = raw_data
         self.databoard_s_id = databoard_s_id
         self.databoard_sf_ids = tuple(databoard_sf_ids)
 
@@ -63,20 +60,15 @@ class Run:
         return f"Run(submission {self.databoard_s_id}, {len(self.databoard_sf_ids)} folds)"
 
     def _repr_html_(self) -> str:
-        folds = [self._client.get_fold(number) for number in self.databoard_sf_ids[:MAX_ROWS_SHOWN]]
-        return write_html_table(FOLD_COLUMNS, map(describe_fold, folds))
+        return write_html_table(FOLD_COLUMNS, map(describe_fold, self.folds()[:MAX_ROWS_SHOWN]))
 
     def states(self) -> list[FoldState]:
         """Ask for the folds' states, in their order."""
-        known = {
-            state.databoard_sf_id: state
-            for state in self._client.list_fold_states(self.databoard_s_id)
-        }
-        return [known[number] for number in self.databoard_sf_ids if number in known]
+        return self._sort(self._client.list_fold_states(self.databoard_s_id))
 
     def folds(self) -> list[Fold]:
-        """Ask for the folds with all their fields, in their order."""
-        return [self._client.get_fold(number) for number in self.databoard_sf_ids]
+        """Ask for the folds, in their order; `Client.get_fold` tells what one waits for."""
+        return self._sort(self._client.list_folds(self.databoard_s_id))
 
     def wait(
         self, timeout: float | None = None, progress: bool = False, silence: float = SILENCE
@@ -117,9 +109,7 @@ class Run:
 
     def predictions(self) -> list[FoldPredictions]:
         """Get the folds' predictions, in the folds' order; those of a failed fold are None."""
-        found = self._client.get_predictions(self.databoard_sf_ids, self.raw_data)
-        known = {entry.databoard_sf_id: entry for entry in found}
-        return [known[number] for number in self.databoard_sf_ids if number in known]
+        return self._sort(self._client.get_predictions(self.databoard_sf_ids))
 
     def logs(self) -> dict[int, str]:
         """Get what each fold has printed, and why it failed, by its number."""
@@ -159,6 +149,11 @@ class Run:
         for state in self.states():
             if not state.state.is_final:
                 self._client.cancel_fold(state.databoard_sf_id)
+
+    def _sort(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Put what was found of this run's folds into their order."""
+        known = {entry.databoard_sf_id: entry for entry in entries}
+        return [known[number] for number in self.databoard_sf_ids if number in known]
 
 
 def as_completed(

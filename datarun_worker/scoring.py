@@ -136,9 +136,9 @@ def score(
 
     Accuracy for probabilities of classes, root of the mean squared error for numbers.
     """
-    run = open_client().get_run(submission, data_set)
-    target_column = run.raw_data.target_column if run.raw_data else ""
-    labels = HeldOutLabels.read(path, target_column, held_out_test, random_state)
+    client = open_client()
+    run, raw_data = client.get_run(submission), client.get_raw_data(data_set)
+    labels = HeldOutLabels.read(path, raw_data.target_column, held_out_test, random_state)
     scores = {
         entry.databoard_sf_id: labels.score(entry.test_predictions)
         for entry in run.predictions()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from datarun_client.client import Client
 from datarun_client.commands.connection import open_client
 from datarun_client.commands.output import (
     describe_bytes,
@@ -20,6 +21,9 @@ from datarun_client.exit_codes import ExitCode
 from datarun_client.records import Fold, FoldState
 from datarun_client.runs import Run
 from datarun_client.states import Priority, State
+
+MAX_REASONS = 20
+"""Folds that are each asked for what they wait for."""
 
 watch_option = click.option("--watch", "-w", is_flag=True, help="Wait until all folds have ended.")
 timeout_option = click.option(
@@ -80,7 +84,7 @@ def status(submission: int | None, watch: bool, timeout: float | None, as_json: 
     if watch:
         watch_run(run, timeout, as_json)
     else:
-        show_folds(run.folds(), as_json)
+        show_folds(find_reasons(client, run.folds()), as_json)
 
 
 @click.command()
@@ -92,14 +96,13 @@ def status(submission: int | None, watch: bool, timeout: float | None, as_json: 
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file to write, such as predictions.npz.",
 )
-@click.option("--data", "data_set", type=NumberOrName(), help="The data set that it is on.")
-def predictions(submission: int, output: Path, data_set: int | str | None) -> None:
+def predictions(submission: int, output: Path) -> None:
     """Write a submission's predictions into a file of NumPy arrays (.npz).
 
     For each fold that was tested the file has full_train_predictions_N and test_predictions_N,
     where N is the fold's number.
     """
-    run = open_client().get_run(submission, data_set)
+    run = open_client().get_run(submission)
     arrays = {}
     for entry in run.predictions():
         for name in ("full_train_predictions", "test_predictions"):
@@ -125,6 +128,13 @@ def watch_run(run: Run, timeout: float | None, as_json: bool) -> None:
     show_folds(folds, as_json)
     if any(fold.state is not State.TESTED for fold in folds):
         sys.exit(ExitCode.FAILED)
+
+
+def find_reasons(client: Client, folds: list[Fold]) -> list[Fold]:
+    """Ask for each of the first folds that haven't ended what it waits for."""
+    asked = [fold.databoard_sf_id for fold in folds if not fold.state.is_final][:MAX_REASONS]
+    known = {number: client.get_fold(number) for number in asked}
+    return [known.get(fold.databoard_sf_id, fold) for fold in folds]
 
 
 def show_submissions(states: list[FoldState]) -> None:

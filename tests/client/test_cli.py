@@ -307,7 +307,7 @@ def test_a_log_is_followed_to_its_end(terminal, run, platform, worker):
 def test_predictions_are_written_as_arrays(terminal, run, platform, worker, tmp_path):
     first, second = run.databoard_sf_ids
     output = tmp_path / "predictions.npz"
-    words = ("predictions", run.databoard_s_id, "--data", "iris", "-o", output)
+    words = ("predictions", run.databoard_s_id, "-o", output)
     assert "no fold" in terminal.run(*words, status=ExitCode.FAILED).stderr
     assert not output.exists()
     run_fold(worker, platform, first)

@@ -1,5 +1,7 @@
 """Each of the client's calls, over real HTTP against the real API."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pytest
 
@@ -110,7 +112,7 @@ def test_a_fold_goes_its_way(client, data, platform, worker):
     waiting = client.get_fold(10)
     play_fold(worker, platform)
     tested = client.get_fold(10)
-    (predictions,) = client.get_predictions([10, 11], data)
+    (predictions,) = client.get_predictions([10, 11])
     (attempt,) = client.list_attempts(10)
 
     assert (posted.databoard_sf_id, posted.databoard_s, posted.state) == (10, 1, State.TODO)
@@ -169,6 +171,28 @@ def test_folds_are_posted_in_one_call_all_or_none(client, data):
     assert client.list_folds(2) == client.list_fold_states(2) == []
 
 
+def test_folds_are_listed_by_what_they_are(client, data, platform, worker):
+    other = client.create_raw_data("other", {"other.csv": CSV}, "target", "classifier")
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    client.post_folds(1, [(10, TRAIN, REST), (11, REST, TRAIN)], raw_data=data, files=SOURCE)
+    play_fold(worker, platform, 10)
+
+    def find(**filters):
+        states = client.list_fold_states(**filters)
+        assert [fold.databoard_sf_id for fold in client.list_folds(**filters)] == [
+            state.databoard_sf_id for state in states
+        ]
+        return [state.databoard_sf_id for state in states]
+
+    assert find(states=[State.TODO]) == [11]
+    assert find(states=["TESTED", "ERROR"]) == [10]
+    assert find(raw_data=other) == []
+    assert find(raw_data=data.id, since=before) == [10, 11]
+    assert find(since=before + timedelta(days=1)) == []
+    with pytest.raises(BadInputError, match="state"):
+        client.list_folds(states=["DONE"])
+
+
 def test_a_fold_is_cancelled_and_run_again(client, data):
     client.post_fold(10, 1, TRAIN, REST, raw_data=data, files=SOURCE)
 
@@ -186,7 +210,7 @@ def test_a_failure_says_whose_fault_it_was(client, data, platform, worker):
     post_result(worker, platform, make_failure("time_limit", "too slow"))
 
     fold = client.get_fold(10)
-    (predictions,) = client.get_predictions([10], data)
+    (predictions,) = client.get_predictions([10])
 
     assert fold.failure_kind is FailureKind.TIME_LIMIT
     assert fold.log_messages == "too slow"
