@@ -1,7 +1,7 @@
 """tokens with role, expiry and use
 
 Revision ID: 0004
-Revises: 0009
+Revises: 0003
 Create Date: 2026-11-25 21:26:00.000000
 
 """
@@ -11,7 +11,7 @@ from alembic import op
 
 # revision identifiers, used by Alembic.
 revision = "0004"
-down_revision = "0009"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

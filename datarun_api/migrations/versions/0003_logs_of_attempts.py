@@ -1,6 +1,6 @@
 """logs of attempts
 
-Revision ID: 0009
+Revision ID: 0003
 Revises: 0002
 Create Date: 2026-11-25 21:20:00.000000
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 # revision identifiers, used by Alembic.
-revision = "0009"
+revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
