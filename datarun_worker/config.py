@@ -4,9 +4,10 @@ Times are in seconds, sizes in bytes.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from datarun_client.errors import SettingError
 from datarun_client.settings import (
@@ -17,6 +18,48 @@ from datarun_client.settings import (
     read_settings,
 )
 from datarun_worker.isolation import Isolation
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ByQueue(Generic[T]):
+    """A limit, and what it is on queues that have their own.
+
+    Attributes
+    ----------
+    default : object
+        What holds where nothing else is said.
+    queues : mapping of str to object
+    """
+
+    default: T
+    queues: Mapping[str, T] = field(default_factory=dict)
+
+    def on(self, queue: str | None) -> T:
+        """Say what holds on a queue; None for no queue at all."""
+        return self.default if queue is None else self.queues.get(queue, self.default)
+
+
+def parse_by_queue(parse: Callable[[str], T]) -> Callable[[str], ByQueue[T]]:
+    """Make a reader of texts such as ``3600`` or ``3600, high=600``.
+
+    Parameters
+    ----------
+    parse : callable
+        Reads one value.
+    """
+
+    def read(text: str) -> ByQueue[T]:
+        default, *others = (part.strip() for part in text.split(","))
+        pairs = [other.partition("=") for other in others]
+        if "=" in default or not all(queue and equals for queue, equals, _ in pairs):
+            raise ValueError("write a value for all queues first, then others: 3600, high=600")
+        return ByQueue(
+            parse(default), {queue.strip(): parse(value.strip()) for queue, _, value in pairs}
+        )
+
+    return read
 
 
 def parse_folder(text: str) -> Path:
@@ -83,20 +126,25 @@ SETTINGS = (
     Setting(
         "DATARUN_TIME_LIMIT",
         "3600",
-        parse_seconds,
+        parse_by_queue(parse_seconds),
         "Seconds that a whole fold or data job may take, unless its data set says otherwise.",
     ),
     Setting(
         "DATARUN_MEMORY_LIMIT",
         "4G",
-        parse_bytes,
+        parse_by_queue(parse_bytes),
         "Bytes of memory that a fold or data job may use, unless its data set says otherwise.",
     ),
-    Setting("DATARUN_LOG_LIMIT", "64K", parse_bytes, "Bytes that are kept of a fold's output."),
+    Setting(
+        "DATARUN_LOG_LIMIT",
+        "64K",
+        parse_by_queue(parse_bytes),
+        "Bytes that are kept of a fold's output.",
+    ),
     Setting(
         "DATARUN_SCRATCH_LIMIT",
         "1G",
-        parse_bytes,
+        parse_by_queue(parse_bytes),
         "Bytes that a fold may write into its scratch folder.",
     ),
     Setting(
@@ -105,7 +153,12 @@ SETTINGS = (
         parse_bytes,
         "Bytes that predictions of a phase may have.",
     ),
-    Setting("DATARUN_PROCESS_LIMIT", "256", parse_count, "Processes and threads of a fold."),
+    Setting(
+        "DATARUN_PROCESS_LIMIT",
+        "256",
+        parse_by_queue(parse_count),
+        "Processes and threads of a fold.",
+    ),
     Setting(
         "DATARUN_ISOLATION",
         Isolation.FULL,
@@ -174,12 +227,12 @@ class Settings:
     cache_size: int
     spool: Path
     min_free_disk: int
-    time_limit: float
-    memory_limit: int
-    log_limit: int
-    scratch_limit: int
+    time_limit: ByQueue[float]
+    memory_limit: ByQueue[int]
+    log_limit: ByQueue[int]
+    scratch_limit: ByQueue[int]
     predictions_limit: int
-    process_limit: int
+    process_limit: ByQueue[int]
     isolation: Isolation
     threads: int
     preload: tuple[str, ...]

@@ -7,13 +7,13 @@ from datarun_worker.config import Settings
 from datarun_worker.confine import Limits
 
 
-def make_limits(claim: Claim, settings: Settings) -> Limits:
-    """Make the limits of a job: the data set's own, else the worker's."""
+def make_limits(claim: Claim, settings: Settings, queue: str | None = None) -> Limits:
+    """Make the limits of a job: the data set's own, else the worker's on the job's queue."""
     return Limits(
-        time=claim.time_limit or settings.time_limit,
-        memory=claim.memory_limit or settings.memory_limit,
-        processes=settings.process_limit,
-        scratch=settings.scratch_limit,
-        log=settings.log_limit,
+        time=claim.time_limit or settings.time_limit.on(queue),
+        memory=claim.memory_limit or settings.memory_limit.on(queue),
+        processes=settings.process_limit.on(queue),
+        scratch=settings.scratch_limit.on(queue),
+        log=settings.log_limit.on(queue),
         threads=settings.threads or os.cpu_count() or 1,
     )

@@ -230,6 +230,7 @@ class WorkHorse:
             if claim is None:
                 logger.info("fold %d of account %d: nothing to do", job.databoard_sf_id, job.owner)
                 return
+            self._queue = job.queue
             delivered = self._run_claimed(claim)
             job = delivered.job
 
@@ -332,8 +333,9 @@ class WorkHorse:
         self, claim: Claim, attempt: Attempt, source: Mapping[str, bytes]
     ) -> Iterator[Sandbox]:
         attempt.check()
+        limits = make_limits(claim, self._settings, self._queue)
         with (
-            self._engine.open_sandbox(source, make_limits(claim, self._settings)) as sandbox,
+            self._engine.open_sandbox(source, limits) as sandbox,
             attempt.inside(sandbox),
         ):
             yield sandbox

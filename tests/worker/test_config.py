@@ -32,6 +32,8 @@ def test_a_missing_setting_is_named(name):
         ("DATARUN_PRELOAD", "numpy; os"),
         ("DATARUN_TIME_LIMIT", "0"),
         ("DATARUN_MEMORY_LIMIT", "much"),
+        ("DATARUN_MEMORY_LIMIT", "high=1G"),
+        ("DATARUN_MEMORY_LIMIT", "1G, =2G"),
     ],
 )
 def test_a_bad_value_is_told_with_its_name(name, value):
