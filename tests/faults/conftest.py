@@ -20,6 +20,11 @@ def stack() -> Iterator[Stack]:
     try:
         stack.start()
         yield stack
+        # A worker that was killed last is back, and has cleared what it left.
+        wait_for(lambda: all(map(stack.find_zygote, stack.workers)), "the workers")
+        wait_for(
+            lambda: len(list(stack.scratch.iterdir())) == len(stack.workers), "a clear scratch"
+        )
         assert stack.stop() == 0, stack.output
         wait_for(lambda: not stack.list_processes(), "the last process to end", 10)
         assert not list(stack.scratch.iterdir())
