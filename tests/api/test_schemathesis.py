@@ -42,6 +42,14 @@ UNSAYABLE = {
 }
 """Why a request that follows the document may get 400."""
 
+NAMED_IN_BODY = (
+    "POST /runapp/rawdata/split/",
+    "POST /runapp/raw_data/split/",
+    "POST /runapp/rawdata/customsplit/",
+)
+"""Calls that name in their body what may have been deleted: Schemathesis looks at addresses only,
+and would call their 404 a resource that was lost."""
+
 names = st.text(string.ascii_lowercase + "é", min_size=1, max_size=8)
 FORMATS = {
     "line": st.text(string.ascii_letters + " é", min_size=1, max_size=20),
@@ -61,7 +69,10 @@ for name, strategy in FORMATS.items():
 def load(api_url, headers, n_examples, without=()):
     """Load the document for somebody, with a bound on how much of each operation is tried."""
     statuses = [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, "400"]
-    checks = {"positive_data_acceptance": {"expected-statuses": statuses}}
+    operations = [
+        (UNSAYABLE, {"positive_data_acceptance": {"expected-statuses": statuses}}),
+        (NAMED_IN_BODY, {"ensure_resource_availability": {"enabled": False}}),
+    ]
     config = {
         "seed": 1,
         "headers": headers,
@@ -74,7 +85,11 @@ def load(api_url, headers, n_examples, without=()):
             "allow-extra-parameters": False,
         },
         "phases": {name: {"enabled": False} for name in without},
-        "operations": [{"include-name": name, "checks": checks} for name in UNSAYABLE],
+        "operations": [
+            {"include-name": name, "checks": checks}
+            for names, checks in operations
+            for name in names
+        ],
     }
     return schemathesis.openapi.from_url(
         f"{api_url}openapi.json", config=SchemathesisConfig.from_dict(config)
@@ -108,7 +123,7 @@ def show_password(caller):
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 tries = pytest.mark.parametrize(
-    "n_examples", [3, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1500)])]
+    "n_examples", [3, pytest.param(60, marks=[pytest.mark.soak, pytest.mark.timeout(1500)])]
 )
 
 
@@ -127,8 +142,7 @@ def test_a_compute_machine_finds_what_the_document_says(api_url, worker, n_examp
     assert find_faults(schema) == ""
 
 
-@tries
-def test_a_stranger_finds_what_the_document_says(api_url, n_examples):
-    schema = load(api_url, {}, n_examples, without=["coverage"])
+def test_a_stranger_finds_what_the_document_says(api_url):
+    schema = load(api_url, {}, 3, without=["coverage"])
 
     assert find_faults(schema) == ""
