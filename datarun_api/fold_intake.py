@@ -9,13 +9,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Integer,
+    LargeBinary,
+    String,
+    case,
+    column,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import undefer
+from sqlalchemy.types import TypeEngine
 
 from datarun_api.errors import ApiError, BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db
-from datarun_api.folds import end_attempt, enqueue_queued
+from datarun_api.folds import end_attempt, enqueue_queued, is_among
 from datarun_api.models import Outcome, RawData, StoredFile, Submission, SubmissionFold
 from datarun_api.posted_files import PostedFiles
 from datarun_api.raw_data import enqueue_or_end, find_problem
@@ -259,27 +272,36 @@ class FoldIntake:
 
     def _insert_folds(self) -> None:
         posting = measure_posting()
-        rows = [
-            {
-                "owner_id": self.owner_id,
-                "databoard_sf_id": payload["databoard_sf_id"],
-                "databoard_s": payload["databoard_s_id"],
-                "train_is": payload["train_is"].packed,
-                "test_is": payload["test_is"].packed,
-                "max_index": max(payload["train_is"].largest, payload["test_is"].largest),
-                "priority": payload["priority"],
-                "queued_at": posting.written_at if self._is_split(payload) else None,
-                "posted_at": posting.posted_at,
-                "timings": posting.timings,
-            }
-            for payload in sorted(self.payloads, key=lambda payload: payload["databoard_sf_id"])
-        ]
+        payloads = sorted(self.payloads, key=lambda payload: payload["databoard_sf_id"])
+        # One array a column: a placeholder for every value would take longer than the insert.
+        columns: dict[str, tuple[TypeEngine[Any], list[Any]]] = {
+            "databoard_sf_id": (Integer(), [entry["databoard_sf_id"] for entry in payloads]),
+            "databoard_s": (Integer(), [entry["databoard_s_id"] for entry in payloads]),
+            "train_is": (LargeBinary(), [entry["train_is"].packed for entry in payloads]),
+            "test_is": (LargeBinary(), [entry["test_is"].packed for entry in payloads]),
+            "max_index": (BigInteger(), [find_max_index(entry) for entry in payloads]),
+            "priority": (String(), [entry["priority"].value for entry in payloads]),
+            "is_split": (Boolean(), [self._is_split(entry) for entry in payloads]),
+        }
+        arrays = [literal(values, ARRAY(kind)) for kind, values in columns.values()]
+        names = [column(name, kind) for name, (kind, _) in columns.items()]
+        rows = func.unnest(*arrays).table_valued(*names).render_derived("rows")
+        shown = {found.name: found for found in rows.c}
+        is_split = shown.pop("is_split")
+        values = {
+            "owner_id": literal(self.owner_id),
+            **shown,
+            "queued_at": case((is_split, posting.written_at)),
+            "posted_at": literal(posting.posted_at),
+            "timings": literal(posting.timings, SubmissionFold.timings.type),
+        }
         statement = (
             insert(SubmissionFold)
+            .from_select(list(values), select(*values.values()))
             .on_conflict_do_nothing()
             .returning(SubmissionFold.databoard_sf_id)
         )
-        self.created = set(db.session.scalars(statement, rows))
+        self.created = set(db.session.scalars(statement))
 
     def _is_split(self, payload: Payload) -> bool:
         """Tell whether a new fold can wait for a worker; else it waits for its split."""
@@ -288,7 +310,7 @@ class FoldIntake:
     def _load_folds(self) -> None:
         numbers = [payload["databoard_sf_id"] for payload in self.payloads]
         query = select(SubmissionFold).where(
-            SubmissionFold.owner_id == self.owner_id, SubmissionFold.databoard_sf_id.in_(numbers)
+            SubmissionFold.owner_id == self.owner_id, is_among(numbers)
         )
         query = query.options(undefer("*")).order_by(SubmissionFold.databoard_sf_id)
         rows = db.session.scalars(query.with_for_update())
@@ -308,7 +330,7 @@ class FoldIntake:
             case Act.RESTART if payload["databoard_s_id"] == fold.databoard_s:
                 fold.train_is = payload["train_is"].packed
                 fold.test_is = payload["test_is"].packed
-                fold.max_index = max(payload["train_is"].largest, payload["test_is"].largest)
+                fold.max_index = find_max_index(payload)
                 fold.priority = payload["priority"]
                 if fold.is_running:
                     end_attempt(fold, Outcome.SUPERSEDED)
@@ -333,6 +355,11 @@ class FoldIntake:
     def _enqueue(self, fold: SubmissionFold) -> None:
         """Let a fold wait for a worker, or for its split, or end if that failed."""
         enqueue_or_end(self._find_raw_data(fold.databoard_s), fold)
+
+
+def find_max_index(payload: Payload) -> int:
+    """Find the largest row number of a fold."""
+    return max(payload["train_is"].largest, payload["test_is"].largest)
 
 
 def _name_event(payload: Payload, fold: SubmissionFold) -> Event:
