@@ -43,6 +43,12 @@ VERSIONS = ("numpy", "pandas", "scikit-learn", "joblib", "rq", "redis")
     help="Only this workload of folds, or those.",
 )
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Where the results go.")
+@click.option(
+    "--show",
+    "earlier",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Measure nothing; show the results of an earlier run.",
+)
 @click.option("--save-reference", is_flag=True, help="Let this quick run be the reference.")
 @click.option("--readme", is_flag=True, help="Put this run's table of folds into README.md.")
 def main(
@@ -51,30 +57,40 @@ def main(
     repeats: int,
     only: tuple[str, ...],
     path: Path | None,
+    earlier: Path | None,
     save_reference: bool,
     readme: bool,
 ) -> None:
     """Measure datarun beside its peers: all BENCHes, or those that are named."""
-    if save_reference and not quick:
-        raise click.UsageError("the reference is made of a quick run; add --quick")
-    if readme and names and FoldsBench.name not in names:
-        raise click.UsageError("the README shows the table of folds; add the bench `folds`")
-    clear_environ()
-    # Ended from outside, it still stops what it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        results = measure(names or tuple(BENCHES), quick, repeats, frozenset(only))
-    except BenchError as error:
-        raise click.ClickException(str(error)) from None
-    path = path or RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1))
+    if earlier:
+        results = json.loads(earlier.read_text())
+    else:
+        results = run(names or tuple(BENCHES), quick, repeats, frozenset(only))
+        path = path or RESULTS / f"{datetime.now():%Y-%m-%d-%H%M%S}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=1))
     show(results)
     if save_reference:
+        if not results["is_quick"]:
+            raise click.UsageError("the reference is made of a quick run; add --quick")
         write_reference(find_ratios(results))
     if readme:
+        if FoldsBench.name not in results["benches"]:
+            raise click.UsageError("the README shows the table of folds; add the bench `folds`")
         write_readme(results)
-    click.echo(f"Results: {path}")
+    click.echo(f"Results: {earlier or path}")
+
+
+def run(
+    names: tuple[str, ...], is_quick: bool, n_repeats: int, only: frozenset[str]
+) -> dict[str, Any]:
+    """Measure with nobody's settings, and stop at the end what was started, however it comes."""
+    clear_environ()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return measure(names, is_quick, n_repeats, only)
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def measure(
