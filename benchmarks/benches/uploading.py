@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from urllib3 import encode_multipart_formdata
+import requests
 
 from benchmarks.benches.bench import Bench, Results
 from benchmarks.measurements import Spread, divide
@@ -32,7 +32,6 @@ N_BYTES = 100_000_000
 FILE_NAME = "data.csv"
 
 _CHUNK = 1 << 18
-
 
 TARGET = 3.0
 
@@ -139,8 +138,9 @@ def prepare_form(stack: Stack, name: str, content: bytes) -> Send:
         ("json", ("", orjson.dumps(describe_raw_data(name)), "application/json")),
         ("files", (FILE_NAME, content, "application/octet-stream")),
     ]
-    body, content_type = encode_multipart_formdata(fields)
-    return lambda: stack.ask("POST", "rawdata/", data=body, headers={"Content-Type": content_type})
+    request = requests.Request("POST", stack.url, files=fields).prepare()
+    headers = {"Content-Type": request.headers["Content-Type"]}
+    return lambda: stack.ask("POST", "rawdata/", data=request.body, headers=headers)
 
 
 def prepare_raw(stack: Stack, name: str, content: bytes) -> Send:
