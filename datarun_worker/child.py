@@ -38,6 +38,9 @@ from datarun_worker.tracebacks import MAX_LENGTH, classify_error, comes_from, fo
 PACKAGE = "submissions.submission"
 """The package under which the submission's files can be imported: its `module_path`."""
 
+OUT_OF_TIME = signal.SIGXCPU
+"""What the parent sends when the time is over; in a moment it will kill."""
+
 SOURCE: Path | None = None
 """The folder of the submission's files, once entered."""
 
@@ -47,6 +50,20 @@ from datarun_worker import author_imports
 
 author_imports.install({PACKAGE!r})
 """
+
+
+class OutOfTimeError(BaseException):
+    """Raised in the middle of the author's code, so that its traceback tells where it was.
+
+    Not an `Exception`, so that a model that goes on after errors doesn't go on after this one. Who
+    catches it all the same is killed.
+    """
+
+    # The author is shown its name, and where it comes from is not theirs to know.
+    __module__ = "builtins"
+
+    def __init__(self) -> None:
+        super().__init__("the time limit is reached")
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,7 @@ def run(channel: Channel, setting: Setting) -> NoReturn:
     """Serve one parent until it hangs up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(OUT_OF_TIME, _stop_in_time)
     try:
         _enter(channel, setting)
         # The zygote has imported it; not above, because it imports this module.
@@ -185,9 +203,15 @@ def _flush_output() -> None:
             continue
 
 
+def _stop_in_time(*_: object) -> NoReturn:
+    raise OutOfTimeError
+
+
 def _describe(error: BaseException) -> dict[str, Any]:
     """Say whose fault an exception is that a program left to us, with a traceback."""
     folder = SOURCE or Path("/nowhere")
+    if isinstance(error, OutOfTimeError):
+        return {"kind": FailureKind.TIME_LIMIT, "message": format_error(error, folder)}
     if isinstance(error, MemoryError):
         return {"kind": FailureKind.MEMORY_LIMIT, "message": format_error(error, folder)}
     if not comes_from(error, folder):

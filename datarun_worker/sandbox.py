@@ -18,7 +18,8 @@ that it says is believed without a check.
 
 A thread a sandbox, the watcher, reads what the child prints, follows its process tree in /proc
 (`datarun_worker.measures`), and kills at a limit; so limits hold between calls too, and against
-code that catches everything. Where control groups can be made (`datarun_worker.cgroups`) the kernel
+code that catches everything. At the time limit the child is first sent a signal, and a moment to
+tell where it was. Where control groups can be made (`datarun_worker.cgroups`) the kernel
 holds the tree to its memory and number of processes as well. Sandboxes end with the first of: their
 `close`, the zygote's end, the worker's end.
 
@@ -49,7 +50,7 @@ from typing import IO, Any, Self
 
 from datarun_client.errors import DatarunError
 from datarun_client.states import FailureKind
-from datarun_worker import confine
+from datarun_worker import child, confine
 from datarun_worker.cgroups import GroupMaker
 from datarun_worker.channel import Channel, ChannelError, close_files
 from datarun_worker.config import read_arithmetic
@@ -72,6 +73,9 @@ START_TIMEOUT = 60.0
 
 END_TIMEOUT = 10.0
 """Seconds until a killed process tree must be gone."""
+
+LAST_WORDS = 0.3
+"""Seconds from the time limit, when a child is asked to stop, until it is killed."""
 
 _BRIEFLY = 0.2
 """Seconds to see whether a process that hung up has ended."""
@@ -172,6 +176,7 @@ class Sandbox:
             self._group.add(self.pid)
         self._lock = threading.Lock()
         self._verdict: tuple[FailureKind, str] | None = None
+        self._is_out_of_time = False
         self._stopped = False
         self._end: dict[str, Any] | None = None
         self._ended = threading.Event()
@@ -298,6 +303,8 @@ class Sandbox:
         self._time_left = max(0.0, self._time_left - usage.wall_time)
         if self._stopped:
             raise SandboxError("the call was stopped by the worker")
+        if self._is_out_of_time:
+            raise self._tell_time(answer, usage)
         if self._verdict is not None or answer is None:
             raise self._explain_end(usage)
         return self._check_answer(answer, usage)
@@ -421,9 +428,13 @@ class Sandbox:
             # Something may have been forked while the tree was being killed.
             self._kill_tree()
             return
-        if time.monotonic() > self._deadline:
-            text = f"Stopped at the time limit of {self._time_limit:g} s."
-            self._stop(FailureKind.TIME_LIMIT, text)
+        if time.monotonic() > self._deadline and not self._is_out_of_time:
+            self._is_out_of_time = True
+            # Code that listens tells where it was; the rest is killed in a moment.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, child.OUT_OF_TIME)
+        if time.monotonic() > self._deadline + LAST_WORDS:
+            self._stop(FailureKind.TIME_LIMIT, self._name_time_limit())
             return
         memory = self._meter.sample(self._limits.memory)
         if self._group is not None and self._group.was_out_of_memory():
@@ -432,6 +443,17 @@ class Sandbox:
         if memory > self._limits.memory:
             text = "Stopped at the memory limit." + self._tell_memory(memory)
             self._stop(FailureKind.MEMORY_LIMIT, text)
+
+    def _name_time_limit(self) -> str:
+        return f"Stopped at the time limit of {self._time_limit:g} s."
+
+    def _tell_time(self, answer: dict[str, Any] | None, usage: Usage) -> SubmissionFailure:
+        """Say that the time is over, and where it was, if the child has told."""
+        text = self._name_time_limit()
+        place = (answer or {}).get("message")
+        if isinstance(place, str) and (answer or {}).get("kind") == FailureKind.TIME_LIMIT:
+            text = f"{text} It was here:\n{clean_text(place)}"
+        return SubmissionFailure(FailureKind.TIME_LIMIT, text, usage)
 
     def _tell_memory(self, used: int) -> str:
         peak, limit = used / 2**20, self._limits.memory / 2**20

@@ -209,6 +209,27 @@ def test_the_time_limit_holds_against_code_that_catches_everything(engine: Engin
     assert failure.usage.wall_time >= 0.3
 
 
+def test_the_author_is_told_where_the_time_ran_out(engine: Engine) -> None:
+    source = "import time\ndef wait(): time.sleep(60)\ndef run():\n    wait()\n"
+
+    failure = fail(engine, source, Limits(time=0.3))
+
+    assert failure.kind is FailureKind.TIME_LIMIT
+    assert "line 2, in wait" in failure.message
+    assert "datarun_worker/" not in failure.message
+
+
+def test_who_claims_that_its_time_is_over_is_not_believed(engine: Engine) -> None:
+    source = """
+from datarun_worker.child import OutOfTimeError
+def run(): raise OutOfTimeError
+"""
+    with open_with(engine, source) as sandbox, pytest.raises(SubmissionFailure) as caught:
+        sandbox.call("call_function", RUN, believed={FailureKind.SUBMISSION_ERROR})
+
+    assert caught.value.kind is FailureKind.SUBMISSION_ERROR
+
+
 def test_a_calls_own_time_limit_is_the_shorter_one(engine: Engine) -> None:
     with open_with(engine, STUBBORN) as sandbox, pytest.raises(SubmissionFailure) as caught:
         sandbox.call("call_function", RUN, time_limit=0.2)
@@ -397,20 +418,26 @@ def test_a_sandbox_has_no_environment_of_the_workers(
     assert "hidden" not in str(reply.value)
 
 
-def test_a_dead_zygote_is_replaced_unnoticed(engine: Engine) -> None:
+def kill_zygote(engine: Engine) -> int:
+    """Kill the zygote with all that is below it; says what its number was."""
     assert engine._zygote is not None
-    old = engine._zygote.pid
-    tree = list_tree(old)
-    os.kill(old, signal.SIGKILL)
+    pid = engine._zygote.pid
+    tree = list_tree(pid)
+    os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, tree)))
+    return pid
+
+
+def test_a_dead_zygote_is_replaced_unnoticed(engine: Engine) -> None:
+    old = kill_zygote(engine)
 
     assert run(engine, "def run(): return 1").value == {"result": 1}
+    assert engine._zygote is not None
     assert engine._zygote.pid != old
 
 
 def test_a_zygote_that_could_not_be_replaced_is_replaced_later(engine: Engine, monkeypatch) -> None:
-    assert engine._zygote is not None
-    engine._zygote.kill()
+    kill_zygote(engine)
     with monkeypatch.context() as patch:
         patch.setattr("sys.executable", "/bin/false")
         with pytest.raises(SandboxError, match="doesn't start"):
