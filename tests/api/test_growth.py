@@ -21,7 +21,7 @@ from tests.api.payloads import (
     prepare,
 )
 
-MANY = 200_000
+MANY = 100_000
 
 LARGE = {"submission_fold", "attempt"}
 """The tables that grow with every fold."""
@@ -115,6 +115,7 @@ def check(plans, what):
         assert plan["Total Cost"] < MAX_COST, told
 
 
+@pytest.mark.timeout(300)
 def test_nothing_that_is_done_often_reads_finished_folds(
     platform, worker, raw_data, many, reconciler, plans
 ):
