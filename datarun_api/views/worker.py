@@ -70,6 +70,13 @@ PROTOCOL_PARAMETER = {
 }
 """Every call of a worker brings it; `check_protocol` looks at it."""
 
+ANY_PROTOCOL_PARAMETER = {
+    **PROTOCOL_PARAMETER,
+    "required": False,
+    "description": "Not looked at: what it runs, any worker may give back.",
+    "schema": {},
+}
+
 DIGEST_PARAMETER = {
     "in": "header",
     "name": "Repr-Digest",
@@ -221,6 +228,7 @@ class FoldRelease(MethodView):
     """A fold that a worker can't finish."""
 
     @allow(Role.WORKER)
+    @blueprint.doc(parameters=[ANY_PROTOCOL_PARAMETER])
     @blueprint.arguments(ReleaseInputSchema)
     @blueprint.response(200, DoneSchema)
     def post(
@@ -323,6 +331,7 @@ class SplitRelease(MethodView):
     """A split that a worker can't finish."""
 
     @allow(Role.WORKER)
+    @blueprint.doc(parameters=[ANY_PROTOCOL_PARAMETER])
     @blueprint.arguments(ReleaseInputSchema)
     @blueprint.response(200, DoneSchema)
     def post(self, payload: dict[str, Any], raw_data: int, attempt: int) -> Response:
