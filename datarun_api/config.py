@@ -62,7 +62,7 @@ SETTINGS = (
         "DATARUN_MAX_UPLOAD",
         "1G",
         parse_bytes,
-        "Bytes that the files of a data set or of a submission may have, unpacked.",
+        "Bytes that a request's files may have, unpacked.",
     ),
     Setting(
         "DATARUN_KEEP_UPLOADS",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from flask import current_app
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -124,6 +125,8 @@ class FoldIntake:
         self.folds: dict[int, SubmissionFold] = {}
         self.created: set[int] = set()
         # The manifests of files that came with the request, by what was sent.
+        # All folds share the limit: a list may hold thousands of zlib bombs.
+        self._bytes_left: int = current_app.config["MAX_UPLOAD"]
         self._saved: dict[frozenset[tuple[str, str]], list[StoredFile]] = {}
 
     def run(self) -> list[Accepted]:
@@ -191,7 +194,9 @@ class FoldIntake:
         """Keep a payload's files; a submission's folds often come with the same ones."""
         files: PostedFiles | None = payload["files"]
         if files is not None and files.key not in self._saved:
-            self._saved[files.key] = files.save(self.owner_id)
+            manifest = files.save(self.owner_id, self._bytes_left)
+            self._bytes_left -= sum(file["size"] for file in manifest)
+            self._saved[files.key] = manifest
 
     def _find_manifest(self, payload: Payload) -> list[StoredFile] | None:
         files: PostedFiles | None = payload["files"]

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any, Self
 from uuid import UUID
 
-from flask import current_app
 from marshmallow import Schema, ValidationError
 
 from datarun_api.bodies import Body
@@ -119,13 +118,15 @@ class PostedFiles:
             ]
         )
 
-    def save(self, owner_id: int) -> list[StoredFile]:
+    def save(self, owner_id: int, max_bytes: int) -> list[StoredFile]:
         """Keep the files.
 
         Parameters
         ----------
         owner_id : int
             Whose uploads they may be.
+        max_bytes : int
+            How many all of them may have together.
 
         Returns
         -------
@@ -137,15 +138,14 @@ class PostedFiles:
         BadInputError
             If a text can't be decoded, or an upload isn't there.
         TooLargeError
-            If they have more bytes than `DATARUN_MAX_UPLOAD`.
+            If they have more bytes.
         """
         files = find_files(owner_id, self.uploads) if self.uploads else []
         for name, part in self.parts.items():
             files.append({"name": name, "sha256": part.sha256, "size": part.size})
-        limit = current_app.config["MAX_UPLOAD"]
-        left = limit - sum(file["size"] for file in files)
+        left = max_bytes - sum(file["size"] for file in files)
         if left < 0:
-            text = f"All together have {limit - left} bytes; at most {limit} are taken."
+            text = f"There are {-left} bytes too many; see DATARUN_MAX_UPLOAD."
             raise TooLargeError(text, {"files": [text]})
         try:
             files += save_files(get_storage(), self.texts, left)

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
@@ -55,7 +56,7 @@ def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bo
     reader = find_reader(posted.names)
     manifest = [
         {**file, "name": SPECIFIC} if file["name"] == reader else file
-        for file in posted.save(owner_id)
+        for file in posted.save(owner_id, current_app.config["MAX_UPLOAD"])
     ]
     raw_data = RawData(
         owner_id=owner_id,

@@ -12,10 +12,11 @@ from typing import Any
 
 import marshmallow as ma
 import numpy as np
-from flask import current_app
+from flask import current_app, g
 from marshmallow import ValidationError, fields, validate
 
 from datarun_client.codec import (
+    MAX_INDICES_BYTES,
     PREDICTION_DTYPE,
     decode_base64,
     encode_bytes,
@@ -41,6 +42,9 @@ MAX_ID = 2**31 - 1
 MAX_RANDOM_STATE = 2**32 - 1
 MAX_BIG = 2**63 - 1
 MAX_TIME_LIMIT = 30 * 24 * 3600.0
+
+MAX_UNPACKED = 1 << 31
+"""Bytes of row numbers that one request may make us unpack."""
 
 
 BYTES_FORMAT = "base64-zlib"
@@ -180,11 +184,20 @@ class IndicesField(fields.String):
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> Any:
         text = super()._deserialize(value, attr, data, **kwargs)
+        # Counted also when they are refused: a list may hold thousands of zlib bombs.
+        left = MAX_UNPACKED - g.get("unpacked", 0)
+        if left <= 0:
+            raise ValidationError(
+                f"All row numbers of a request may have {MAX_UNPACKED} bytes; post fewer folds."
+            )
+        limit = min(MAX_INDICES_BYTES, left)
+        g.unpacked = MAX_UNPACKED - left + limit
         try:
             packed = decode_base64(text)
-            rows = unpack_indices(packed)
+            rows = unpack_indices(packed, limit)
         except CodecError as error:
             raise ValidationError(f"{self.name} {error}") from None
+        g.unpacked -= limit - rows.nbytes
         if rows.size and rows.min() < 0:
             raise ValidationError("Row numbers count from 0; there is a negative one.")
         return Indices(packed, int(rows.max()) if rows.size else -1)

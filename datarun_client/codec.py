@@ -213,7 +213,7 @@ def unpack_predictions(
         If the stream is broken, too large, or holds another number of values.
     """
     if -1 not in shape:
-        max_bytes = math.prod(shape) * PREDICTION_DTYPE.itemsize
+        max_bytes = min(max_bytes, math.prod(shape) * PREDICTION_DTYPE.itemsize)
     raw = _unpack_into_buffer(data, max_bytes)
     try:
         values = np.frombuffer(raw, dtype=PREDICTION_DTYPE).reshape(tuple(shape))

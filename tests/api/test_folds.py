@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, update
 
+from datarun_api import schemas
 from datarun_api.extensions import db, get_queues
 from datarun_api.models import Submission, SubmissionFold
 from datarun_api.reconciler import queue_retries
@@ -149,6 +150,36 @@ def test_another_post_is_a_conflict(platform, raw_data, changes, field):
         "progress": None,
         "timings": None,
     }
+
+
+def test_the_folds_of_a_request_share_the_limit_of_files(platform, raw_data, app, monkeypatch):
+    monkeypatch.setitem(app.config, "MAX_UPLOAD", 1500)
+    folds = [
+        make_fold(
+            raw_data,
+            number=number,
+            databoard_s_id=number,
+            files={"classifier.py": encode_bytes(bytes([number]) * 1000)},
+        )
+        for number in (10, 11)
+    ]
+
+    response = platform.post("submissionfold/", folds)
+
+    assert response.status_code == 400
+    assert "becomes larger" in response.json["errors"]["1"]["files"][0]
+    assert platform.get("submissionfold/").json == []
+
+
+def test_the_folds_of_a_request_share_the_limit_of_row_numbers(platform, raw_data, monkeypatch):
+    monkeypatch.setattr(schemas, "MAX_UNPACKED", 8 * 70)
+    folds = [make_fold(raw_data, number=number) for number in (10, 11, 12, 13)]
+
+    response = platform.post("submissionfold/", folds)
+
+    assert response.status_code == 400
+    assert list(response.json["errors"]) == ["2", "3"]
+    assert "post fewer folds" in response.json["errors"]["3"]["test_is"][0]
 
 
 def test_a_fold_does_not_move_to_another_submission(platform, raw_data):

@@ -1,4 +1,5 @@
 import base64
+import io
 import zlib
 
 import numpy as np
@@ -113,6 +114,22 @@ def test_predictions_of_another_shape_are_refused():
     for shape in ((2, 2), (4, 2), (4, -1)):
         with pytest.raises(CodecError):
             codec.decode_predictions(text, shape)
+
+
+def test_a_large_shape_is_no_permission_to_unpack_much():
+    bomb = codec.pack(bytes(MEGABYTE))
+
+    with pytest.raises(CodecError, match="becomes larger than 1000 bytes"):
+        codec.unpack_predictions(bomb, [2**31, 2**31], max_bytes=1000)
+
+
+def test_predictions_become_an_npy_file():
+    values = np.arange(6.0).reshape(3, 2)
+
+    content = b"".join(codec.unpack_npy_chunks(codec.pack_predictions(values), [3, 2]))
+
+    assert len(content) == codec.measure_npy([3, 2])
+    np.testing.assert_array_equal(np.load(io.BytesIO(content)), values)
 
 
 def test_predictions_are_finite_or_not():
