@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 from flask import current_app, request
 from marshmallow import Schema, ValidationError
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 
@@ -176,14 +177,36 @@ def _read_form(stack: contextlib.ExitStack) -> Body:
         raise _make_too_large(limit) from None
     except ValueError as error:
         raise BadInputError(f"The form can't be read: {error}.") from None
-    if [*form] != [JSON_PART] or len(form.getlist(JSON_PART)) != 1 or {*files} - {FILES_PART}:
+    texts: list[str | bytes] = [*form.getlist(JSON_PART)]
+    # Some clients give every part a file name, the JSON's too.
+    texts += [_read_staged(part, config["MAX_JSON"]) for part in files.getlist(JSON_PART)]
+    if len(texts) != 1 or {*form, *files} - {JSON_PART, FILES_PART} or FILES_PART in form:
         text = f"Send one part named {JSON_PART}, and the files as parts named {FILES_PART}."
         raise BadInputError(text, {JSON_PART: [text]})
-    names = [part.filename or "" for part in files.getlist(FILES_PART)]
+    parts = files.getlist(FILES_PART)
+    names = [part.filename or "" for part in parts]
     if len({*names}) < len(names):
         raise BadInputError("Two files have one name.", {FILES_PART: ["Two have one name."]})
-    written = [cast(_FormFile, part.stream).writer.finish() for part in files.getlist(FILES_PART)]
-    return Body(_load_json(form[JSON_PART]), dict(zip(names, written, strict=True)))
+    staged = [_finish(part) for part in parts]
+    return Body(_load_json(texts[0]), dict(zip(names, staged, strict=True)))
+
+
+def _finish(part: FileStorage) -> StagedFile:
+    return cast(_FormFile, part.stream).writer.finish()
+
+
+def _read_staged(part: FileStorage, max_bytes: int) -> bytes:
+    """Read a part back that was taken for a file.
+
+    Raises
+    ------
+    TooLargeError
+        If it is larger.
+    """
+    staged = _finish(part)
+    if staged.size > max_bytes:
+        raise _make_too_large(max_bytes)
+    return staged.path.read_bytes()
 
 
 class _FormFile:
@@ -197,7 +220,7 @@ class _FormFile:
         """Do nothing: what was written isn't read here."""
 
 
-def _load_json(text: str) -> Any:
+def _load_json(text: str | bytes) -> Any:
     try:
         return current_app.json.loads(text)
     except ValueError:

@@ -431,6 +431,21 @@ def test_a_data_set_comes_as_a_form(platform, app, leftovers):
     assert leftovers() == set()
 
 
+@pytest.mark.parametrize("filename", ["", "payload.json"])
+def test_the_json_of_a_form_may_have_a_file_name(platform, leftovers, filename):
+    payload = json.dumps(without_files(make_raw_data()))
+    files = write_part(CSV.decode(), name="files", filename="iris.csv")
+
+    response = platform.post(
+        "rawdata/",
+        data=files + write_part(payload, filename=filename) + "--x--\r\n",
+        content_type="multipart/form-data; boundary=x",
+    )
+
+    assert response.status_code == 201
+    assert leftovers() == set()
+
+
 def test_a_fold_comes_as_a_form(platform, raw_data):
     payload = without_files(make_fold(raw_data))
 
