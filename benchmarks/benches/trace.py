@@ -7,27 +7,12 @@ from typing import Any
 from benchmarks.measurements import Spread
 from benchmarks.stack import Stack
 from benchmarks.tables import Table, format_milliseconds, format_spread
+from datarun_client.states import Span
 
 TOLERANCE = 0.05
 """How far the spans' sum may be from the whole."""
 
-ORDER = (
-    "accept",
-    "commit",
-    "enqueue",
-    "pick_up",
-    "inputs",
-    "start",
-    "load",
-    "train",
-    "validate",
-    "test",
-    "collect",
-    "deliver",
-)
-"""The spans as they follow one another; a JSON object doesn't say."""
-
-QUEUED = ("accept", "pick_up")
+QUEUED = (Span.ACCEPT, Span.PICK_UP)
 """Spans that are mostly a wait, for folds that were posted together."""
 
 Trace = dict[str, Any]
@@ -87,8 +72,8 @@ def make_trace_table(
 
 
 def sort_spans(names: Iterable[str]) -> list[str]:
-    """Put spans in their order, those that aren't known last."""
-    places = {name: place for place, name in enumerate(ORDER)}
+    """Put spans in their order, which a JSON object doesn't have; unknown ones come last."""
+    places = {str(name): place for place, name in enumerate(Span)}
     return sorted(names, key=lambda name: (places.get(name, len(places)), name))
 
 
