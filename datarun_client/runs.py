@@ -127,7 +127,7 @@ class Run:
             import pandas as pd
         except ModuleNotFoundError:
             raise MissingExtraError(
-                "to_frame needs pandas; pip install 'datarun[notebook]'."
+                "to_frame needs pandas; install datarun with the extra `notebook`."
             ) from None
         rows = [
             {

@@ -17,7 +17,7 @@ from datarun_client.commands.output import (
 )
 from datarun_client.commands.words import NumberOrName, Size
 from datarun_client.records import RawData
-from datarun_client.states import SplitState
+from datarun_client.states import SplitState, WorkflowElement
 
 held_out_option = click.option(
     "--held-out-test",
@@ -43,7 +43,8 @@ def data() -> None:
     "--workflow",
     required=True,
     metavar="ELEMENTS",
-    help="What submissions consist of, such as 'feature_extractor, classifier'.",
+    help=f"What submissions consist of, such as 'feature_extractor, classifier'; of "
+    f"{', '.join(WorkflowElement)}.",
 )
 @held_out_option
 @random_state_option

@@ -132,6 +132,8 @@ def describe_seconds(seconds: float | None) -> str:
     """Write a duration for people."""
     if not seconds:
         return ""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 120:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -54,7 +54,13 @@ def submit(
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Submit the model in FOLDER on the folds of a cross-validation."""
+    """Submit the model in FOLDER on the folds of a cross-validation.
+
+    The folder holds a file for each workflow element of the data set: classifier.py with a class
+    Classifier (fit, predict_proba), regressor.py with Regressor (fit, predict), estimator.py with a
+    function get_estimator, feature_extractor.py with FeatureExtractor (fit, transform),
+    calibrator.py with Calibrator (fit, predict_proba); and any helper modules.
+    """
     run = open_client().submit(data_set, folder, cv, priority)
     number = run.databoard_s_id
     if not as_json:

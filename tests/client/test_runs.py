@@ -201,7 +201,7 @@ def test_a_frame_without_pandas_says_what_to_install(client, data, monkeypatch):
     run = client.submit(data, SOURCE, cv=2)
     monkeypatch.setitem(sys.modules, "pandas", None)
 
-    with pytest.raises(MissingExtraError, match=r"datarun\[notebook\]"):
+    with pytest.raises(MissingExtraError, match="extra `notebook`"):
         run.to_frame()
 
 
