@@ -19,10 +19,17 @@ import numpy.typing as npt
 
 from datarun_client.errors import CodecError
 
+try:
+    from isal.isal_zlib import compress
+except ImportError:
+    # There is none for every machine.
+    from zlib import compress
+
 INDEX_DTYPE = np.dtype("<i8")
 PREDICTION_DTYPE = np.dtype("<f8")
 COMPRESSION_LEVEL = 1
-"""zlib's fastest level: six times faster than its default for 6 % more bytes."""
+"""The fastest level. That of ISA-L writes the same format, which any zlib reads, ten times faster
+than zlib's and no larger."""
 
 MAX_INDICES_BYTES = 40_000_000
 """Five million indices; a fold with more rows than that is a mistake or an attack."""
@@ -35,7 +42,7 @@ _CHUNK = 1 << 20
 
 def pack(data: bytes | memoryview) -> bytes:
     """Compress bytes into a zlib stream."""
-    return zlib.compress(data, COMPRESSION_LEVEL)
+    return compress(data, COMPRESSION_LEVEL)
 
 
 def unpack_chunks(data: bytes, max_bytes: int) -> Iterator[bytes]:

@@ -47,7 +47,7 @@ _VERSION_2 = _Version(
 
 
 class Group:
-    """The control group of one sandbox.
+    """The control group of one sandbox at a time.
 
     Parameters
     ----------
@@ -61,6 +61,8 @@ class Group:
         self._memory = memory
         self._pids = pids
         self._version = version
+        self._n_killed_before = 0
+        self.limits: Limits | None = None
 
     def create(self, limits: Limits) -> None:
         """Make the group and set its limits.
@@ -79,6 +81,11 @@ class Group:
         with contextlib.suppress(OSError):
             swap.write_text("0" if self._version is _VERSION_2 else memory)
         (self._pids / "pids.max").write_text(str(limits.processes))
+        self.limits = limits
+
+    def begin(self) -> None:
+        """Forget what happened to the sandbox before."""
+        self._n_killed_before = self._count_killed()
 
     def add(self, pid: int) -> None:
         """Put a process, and what it will fork, into the group."""
@@ -86,13 +93,16 @@ class Group:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def was_out_of_memory(self) -> bool:
-        """Tell whether the kernel killed a process of the group for its memory."""
+        """Tell whether the kernel killed a process of the sandbox for its memory."""
+        return self._count_killed() > self._n_killed_before
+
+    def _count_killed(self) -> int:
         try:
             text = (self._memory / self._version.out_of_memory).read_text()
         except OSError:
-            return False
+            return 0
         counts = dict(line.split() for line in text.splitlines())
-        return counts.get("oom_kill", "0") != "0"
+        return int(counts.get("oom_kill", "0"))
 
     def remove(self) -> None:
         """Remove the group, whose processes are dead or dying."""
@@ -119,13 +129,17 @@ def _remove(folder: Path) -> bool:
 
 
 class GroupMaker:
-    """Makes groups below the worker's own."""
+    """Makes groups below the worker's own, and keeps one for the next sandbox of the same limits.
+
+    To make a group takes the kernel longer than a quick fold its training.
+    """
 
     def __init__(self, memory: Path, pids: Path, version: _Version) -> None:
         self._memory = memory
         self._pids = pids
         self._version = version
         self._count = 0
+        self._idle: list[Group] = []
 
     @classmethod
     def find(cls) -> Self | None:
@@ -165,13 +179,19 @@ class GroupMaker:
                 _remove(folder)
 
     def make(self, limits: Limits) -> Group:
-        """Make a group.
+        """Make a group, or take the one that was left.
 
         Raises
         ------
         OSError
             This user may not.
         """
+        while self._idle:
+            group = self._idle.pop()
+            if group.limits == limits:
+                group.begin()
+                return group
+            group.remove()
         self._count += 1
         name = f"datarun-{os.getpid()}-{self._count}"
         group = Group(self._memory / name, self._pids / name, self._version)
@@ -181,6 +201,15 @@ class GroupMaker:
             group.remove()
             raise
         return group
+
+    def take_back(self, group: Group) -> None:
+        """Take a group whose sandbox is dead."""
+        self._idle.append(group)
+
+    def close(self) -> None:
+        """Remove the groups that are left."""
+        while self._idle:
+            self._idle.pop().remove()
 
 
 def _hand_down_controllers(folder: Path) -> None:

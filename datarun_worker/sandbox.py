@@ -21,7 +21,7 @@ A thread a sandbox, the watcher, reads what the child prints, follows its proces
 code that catches everything. At the time limit the child is first sent a signal, and a moment to
 tell where it was. Where control groups can be made (`datarun_worker.cgroups`) the kernel
 holds the tree to its memory and number of processes as well. Sandboxes end with the first of: their
-`close`, the zygote's end, the worker's end.
+`close` or `end`, the zygote's end, the worker's end.
 
 Three things can end a call otherwise than well. The submission did it: `SubmissionFailure`, a
 result. We, or the machine, did it: `SandboxError`. Or the worker's other threads called `kill`:
@@ -29,6 +29,7 @@ result. We, or the machine, did it: `SandboxError`. Or the worker's other thread
 """
 
 import base64
+import collections
 import contextlib
 import json
 import logging
@@ -43,7 +44,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -159,11 +160,13 @@ class Sandbox:
         folder: Path | None,
         ends_whole: bool,
         groups: GroupMaker | None,
+        close_later: Callable[["Sandbox"], None],
     ) -> None:
         end, self._log, self._end_reader, self._pidfd = descriptors
         self._channel = Channel(socket.socket(fileno=end))
         self._limits = limits
         self._folder = folder
+        self._close_later = close_later
         # The end of a PID namespace's first process is the end of all of them.
         self._ends_whole = ends_whole
         # Two threads read it: the watcher, and whoever asks for what was printed.
@@ -171,9 +174,8 @@ class Sandbox:
         self._log_buffer = LogBuffer(limits.log)
         self.pid = _read_pid(self._pidfd)
         self._meter = TreeMeter(self.pid)
+        self._groups = groups
         self._group = None if groups is None else groups.make(limits)
-        if self._group is not None:
-            self._group.add(self.pid)
         self._lock = threading.Lock()
         self._verdict: tuple[FailureKind, str] | None = None
         self._is_out_of_time = False
@@ -185,6 +187,9 @@ class Sandbox:
         self._calls = 0
         self._believed: Collection[FailureKind] = CHILDS_KINDS
         self._hangup_reader, self._hangup = os.pipe()
+        # The kernel takes milliseconds to put a process into a group; the watcher waits for it.
+        self._is_grouped = threading.Event()
+        self._group_error: OSError | None = None
         self._watcher = threading.Thread(target=self._watch, name="sandbox-watcher", daemon=True)
         self._watcher.start()
 
@@ -252,6 +257,13 @@ class Sandbox:
         self._stopped = True
         self._kill_tree()
 
+    def end(self) -> None:
+        """Kill what is left; `Engine.open_sandbox` waits for its death, before there is another."""
+        if self._hangup < 0:
+            return
+        self._kill_tree()
+        self._close_later(self)
+
     def close(self) -> None:
         """Kill what is left; afterwards the process tree is dead and its scratch folder gone."""
         if self._hangup < 0:
@@ -266,8 +278,8 @@ class Sandbox:
         self._watcher.join()
         self._channel.close()
         close_files((self._log, self._end_reader, self._pidfd, self._hangup_reader))
-        if self._group is not None:
-            self._group.remove()
+        if self._group is not None and self._groups is not None:
+            self._groups.take_back(self._group)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -281,7 +293,14 @@ class Sandbox:
             folder = self._folder or confine.FOLDER
             body = {"limits": asdict(self._limits), "folder": str(folder)}
             self._ask(body, [file.fileno()], START_TIMEOUT)
+        self._wait_for_group()
         self._time_left = self._limits.time
+
+    def _wait_for_group(self) -> None:
+        """Wait until the child is in its group, before a stranger's code runs in it."""
+        self._is_grouped.wait()
+        if self._group_error is not None:
+            raise SandboxError(f"a sandbox can't be limited: {self._group_error}")
 
     def _ask(self, body: dict[str, Any], descriptors: Sequence[int], limit: float) -> Reply:
         self._calls += 1
@@ -380,6 +399,13 @@ class Sandbox:
 
     def _watch(self) -> None:
         """Read what the child prints and hold it to its limits until it is dead."""
+        try:
+            if self._group is not None:
+                self._group.add(self.pid)
+        except OSError as error:
+            self._group_error = error
+        finally:
+            self._is_grouped.set()
         poller = select.poll()
         for descriptor in (self._log, self._end_reader, self._hangup_reader):
             poller.register(descriptor, select.POLLIN)
@@ -526,6 +552,7 @@ class Engine:
         self._cache: int | None = None
         self._uses_groups = uses_groups
         self._groups: GroupMaker | None = None
+        self._ending: collections.deque[Sandbox] = collections.deque()
         self._lock = threading.Lock()
         self._is_started = False
         # None, too, after it couldn't be started again.
@@ -559,6 +586,9 @@ class Engine:
         with self._lock:
             self._is_started = False
             self._stop()
+        self._close_ending()
+        if self._groups is not None:
+            self._groups.close()
 
     def open_sandbox(self, source: Mapping[str, bytes], limits: Limits | None = None) -> Sandbox:
         """Get a child that has `source` as the package `datarun_worker.child.PACKAGE`.
@@ -575,6 +605,7 @@ class Engine:
             No child can be had, or it couldn't be confined.
         """
         limits = limits or Limits()
+        self._close_ending()
         try:
             return self._open(source, limits)
         except SandboxError:
@@ -593,10 +624,23 @@ class Engine:
             return os.open(path, flags)
         return os.open(path.relative_to(self._cache_folder), flags, dir_fd=self._cache)
 
+    def _close_ending(self) -> None:
+        """Wait for the sandboxes that were ended; mostly they have died long since."""
+        while self._ending:
+            with contextlib.suppress(IndexError):
+                self._ending.popleft().close()
+
     def _open(self, source: Mapping[str, bytes], limits: Limits) -> Sandbox:
         folder = None if Layer.MOUNT in self.layers else self._make_folder()
         try:
-            sandbox = Sandbox(self._fork(), limits, folder, Layer.PID in self.layers, self._groups)
+            sandbox = Sandbox(
+                self._fork(),
+                limits,
+                folder,
+                Layer.PID in self.layers,
+                self._groups,
+                self._ending.append,
+            )
         except BaseException:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -333,12 +333,13 @@ class WorkHorse:
         self, claim: Claim, attempt: Attempt, source: Mapping[str, bytes]
     ) -> Iterator[Sandbox]:
         attempt.check()
-        limits = make_limits(claim, self._settings, self._queue)
-        with (
-            self._engine.open_sandbox(source, limits) as sandbox,
-            attempt.inside(sandbox),
-        ):
-            yield sandbox
+        sandbox = self._engine.open_sandbox(source, make_limits(claim, self._settings, self._queue))
+        try:
+            with attempt.inside(sandbox):
+                yield sandbox
+        finally:
+            # It dies while its result is delivered.
+            sandbox.end()
 
     def _try_split(self, claim: SplitClaim, attempt: Attempt) -> SplitResult:
         try:
@@ -368,6 +369,8 @@ class WorkHorse:
             }
             with self._open_sandbox(claim, attempt, {}) as sandbox:
                 run_split(claim, sandbox, files, outputs)
+                # Nobody is left who could change what is hashed now.
+                sandbox.close()
             return self._keep_parts(claim, attempt, outputs)
 
     def _keep_parts(

@@ -298,6 +298,28 @@ def test_memory_is_limited_with_and_without_control_groups(uses_groups: bool) ->
             assert fail(engine, source, limits).kind is FailureKind.MEMORY_LIMIT
 
 
+def test_a_sandbox_is_not_blamed_for_the_one_before(engine: Engine) -> None:
+    """They may share a control group, one after the other."""
+    limits = Limits(memory=150 * MIB, scratch=MIB)
+    assert fail(engine, HIDDEN, limits).kind is FailureKind.MEMORY_LIMIT
+
+    assert fail(engine, "import os\ndef run(): os._exit(3)", limits).kind is (
+        FailureKind.SUBMISSION_ERROR
+    )
+
+
+def test_an_ended_sandbox_is_dead_before_there_is_another(engine: Engine) -> None:
+    # Given a sandbox that runs on
+    ended = open_with(engine, "def run(): pass")
+    ended.end()
+
+    # When there is another one, then the first is gone, and ending it again does nothing
+    with open_with(engine, "def run(): pass") as sandbox:
+        assert not Path(f"/proc/{ended.pid}").exists()
+        ended.end()
+        sandbox.call("call_function", RUN)
+
+
 def test_measures_are_those_of_each_call(engine: Engine) -> None:
     source = """
 import os, time
