@@ -9,12 +9,12 @@ is away, each process counts for itself.
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TypeVar
 
 from flask import Flask, current_app, request
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter
@@ -35,19 +35,19 @@ class FailedLogins:
 
     Parameters
     ----------
-    limit : RateLimitItem
-        How many may fail in which time.
+    limits : sequence of RateLimitItem
+        How many may fail in which time; all of them hold.
     connection : Redis
     """
 
-    def __init__(self, limit: RateLimitItem, connection: Redis) -> None:
+    def __init__(self, limits: Sequence[RateLimitItem], connection: Redis) -> None:
         storage = RedisStorage(
             "redis://",
             connection_pool=connection.connection_pool,
             key_prefix="datarun-logins",
             wrap_exceptions=True,
         )
-        self._limit = limit
+        self._limits = limits
         self._shared = FixedWindowRateLimiter(storage)
         self._own = FixedWindowRateLimiter(MemoryStorage())
 
@@ -70,13 +70,14 @@ class FailedLogins:
             self._ask(self._add, key)
 
     def _find_wait(self, counts: FixedWindowRateLimiter, key: str) -> int:
-        """Say how many seconds to wait; 0 if the count isn't full."""
-        if counts.test(self._limit, key):
-            return 0
-        return max(1, round(counts.get_window_stats(self._limit, key).reset_time - time.time()))
+        """Say how many seconds to wait; 0 if no count is full."""
+        full = [limit for limit in self._limits if not counts.test(limit, key)]
+        ends = [counts.get_window_stats(limit, key).reset_time for limit in full]
+        return max(1, round(max(ends) - time.time())) if ends else 0
 
-    def _add(self, counts: FixedWindowRateLimiter, key: str) -> bool:
-        return counts.hit(self._limit, key)
+    def _add(self, counts: FixedWindowRateLimiter, key: str) -> None:
+        for limit in self._limits:
+            counts.hit(limit, key)
 
     def _ask(self, question: Callable[[FixedWindowRateLimiter, str], T], key: str) -> T:
         try:
@@ -89,7 +90,7 @@ class FailedLogins:
 def init_logins(app: Flask) -> None:
     """Give the application its counts of failed logins."""
     app.extensions["datarun_failed_logins"] = FailedLogins(
-        parse(app.config["FAILED_LOGINS"]), app.extensions["datarun_queues"].connection
+        parse_many(app.config["FAILED_LOGINS"]), app.extensions["datarun_queues"].connection
     )
 
 

@@ -2,7 +2,7 @@ import base64
 
 import pytest
 from flask import Flask
-from limits import parse
+from limits import parse_many
 
 from datarun_api import create_app
 from datarun_api.config import parse_database_url
@@ -90,7 +90,7 @@ def test_a_token_is_not_slowed_by_guesses_at_passwords(slow_app, platform):
 
 def test_failures_are_counted_while_redis_is_away():
     queues = Queues("redis://127.0.0.1:1", "high")
-    failed_logins = FailedLogins(parse("2 per minute"), queues.connection)
+    failed_logins = FailedLogins(parse_many("100 per day; 2 per minute"), queues.connection)
 
     with Flask("test").test_request_context(environ_overrides={"REMOTE_ADDR": "192.0.2.1"}):
         failed_logins.check("me")

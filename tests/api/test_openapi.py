@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 import schemathesis
@@ -85,6 +86,13 @@ def test_no_operation_has_a_catch_all(document):
 
     assert "default" not in statuses
     assert {status for status in statuses if status >= "4"} == {str(int(s)) for s in REFUSALS}
+
+
+def test_the_documentation_explains_every_refusal():
+    page = (Path(__file__).parents[2] / "docs/api.md").read_text()
+    _, _, table = page.partition("## Refusals")
+
+    assert [status for status in REFUSALS if str(int(status)) not in table] == []
 
 
 def test_every_field_has_an_example_or_says_its_values(document):

@@ -155,11 +155,24 @@ def test_the_first_account_is_the_operator_s(up):
     assert post_api.get_raw_data(up.url, USERNAME, "wrong").status_code == 401
 
 
+def test_accounts_and_tokens_are_managed_by_its_home(up):
+    def run(*words):
+        command = [Path(sys.executable).with_name("datarun"), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    token = run("token", "--home", str(up.home), "add", USERNAME, "--role", "viewer")
+
+    assert token.returncode == 0, token.stderr
+    headers = {"Authorization": f"Bearer {token.stdout.strip()}"}
+    lists = requests.get(f"{up.url}runapp/rawdata/", headers=headers, timeout=10)
+    assert lists.status_code == 200
+
+
 def test_no_secret_is_on_a_command_line_or_in_the_log(up):
     secrets = [path.read_text() for path in (up.home / "secrets").iterdir()]
     commands = [" ".join(process.cmdline()) for process in up.find_processes()]
 
-    assert len(secrets) == 3
+    assert len(secrets) == 5
     for secret in [PASSWORD, *secrets]:
         assert all(secret not in text for text in [*commands, *up.lines])
 
