@@ -118,15 +118,16 @@ def send_list(listing: Listing) -> Response:
         If the database fails before the first row; later it ends the stream.
     """
     page = look_over(listing)
+    following = _find_next_address(listing, page)
+    # The session's connection isn't needed any more.
+    db.session.rollback()
     if request.if_none_match.contains_weak(page.etag):
         response = Response(status=304)
     else:
-        # The session's connection isn't needed any more.
-        db.session.rollback()
         response = _stream(listing, page)
     response.set_etag(page.etag, weak=True)
-    if page.n_rows == listing.limit and page.last is not None and _has_more(listing, page.last):
-        response.headers["Link"] = f'<{_make_next_address(page.last)}>; rel="next"'
+    if following is not None:
+        response.headers["Link"] = f'<{following}>; rel="next"'
     return response
 
 
@@ -229,9 +230,18 @@ def _open_cursor(connection: Connection, query: Select[Any]) -> psycopg.ServerCu
     return cursor
 
 
-def _has_more(listing: Listing, last: int) -> bool:
-    rows = _select(listing, listing.key).where(listing.key > last).limit(1)
-    return db.session.scalar(rows) is not None
+def _find_next_address(listing: Listing, page: Overview) -> str | None:
+    """Address the next page; None if there is none.
+
+    It is relative, as only a proxy in front of us knows how we are called.
+    """
+    if page.last is None or page.n_rows != listing.limit:
+        return None
+    behind = _select(listing, listing.key).where(listing.key > page.last).limit(1)
+    if db.session.scalar(behind) is None:
+        return None
+    query = urlencode({**request.args.to_dict(), "cursor": page.last})
+    return f"{request.root_path}{request.path}?{query}"
 
 
 def _select(listing: Listing, *columns: SQLColumnExpression[Any]) -> Select[Any]:
@@ -249,9 +259,3 @@ def _list_columns(listing: Listing) -> list[ColumnElement[Any]]:
         type_coerce(column, String) if isinstance(column.type, Enum) else column
         for column in columns
     ]
-
-
-def _make_next_address(last: int) -> str:
-    """Address the next page; relative, as only a proxy in front of us knows how we are called."""
-    query = urlencode({**request.args.to_dict(), "cursor": last})
-    return f"{request.root_path}{request.path}?{query}"

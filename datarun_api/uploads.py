@@ -161,10 +161,14 @@ def delete_upload(owner_id: int, upload_id: UUID) -> None:
     ------
     NotFoundError
         If there is none.
+    ConflictError
+        If a part of it is being received.
     """
-    db.session.delete(get_upload(owner_id, upload_id))
-    db.session.commit()
-    get_storage().delete_partial(upload_id)
+    upload = get_upload(owner_id, upload_id)
+    with _open_partial(upload_id):
+        db.session.delete(upload)
+        db.session.commit()
+        get_storage().delete_partial(upload_id)
 
 
 def find_files(owner_id: int, uploads: Mapping[str, UUID]) -> list[StoredFile]:
@@ -276,7 +280,7 @@ def _open_partial(upload_id: UUID) -> PartialFile:
     try:
         return get_storage().open_partial(upload_id)
     except PartialFileBusyError:
-        raise ConflictError("Another part of this upload is being received.") from None
+        raise ConflictError("A part of this upload is being received.") from None
 
 
 def _note(upload: Upload, received: int, sha256: str | None = None) -> None:

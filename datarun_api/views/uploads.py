@@ -86,6 +86,7 @@ class UploadDetail(MethodView):
 
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.response(204)
+    @blueprint.alt_response(409, schema=ErrorSchema, description="A part is being received.")
     def delete(self, upload_id: UUID) -> Response:
         """Forget an upload; what refers to its file keeps it."""
         delete_upload(get_account().namespace, upload_id)
