@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from datarun_client.records import (
         Attempt,
+        FileInfo,
         Fold,
         FoldPredictions,
         FoldState,
@@ -66,6 +67,7 @@ __all__ = [
     "ConflictError",
     "DatarunError",
     "FailureKind",
+    "FileInfo",
     "FileNameError",
     "Fold",
     "FoldPredictions",

@@ -4,11 +4,17 @@
 >>> client = Client("http://127.0.0.1:8000/", ("me", "secret"))  # doctest: +SKIP
 """
 
+import hashlib
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import numpy.typing as npt
 
@@ -25,6 +31,7 @@ from datarun_client.errors import (
 from datarun_client.records import (
     FOLD_FIELDS,
     Attempt,
+    FileInfo,
     Fold,
     FoldPredictions,
     FoldState,
@@ -33,7 +40,7 @@ from datarun_client.records import (
     WorkerInfo,
 )
 from datarun_client.runs import Run
-from datarun_client.source_files import Files, read_source_files
+from datarun_client.source_files import Files, find_source_files, read_source_files
 from datarun_client.splitters import CrossValidation, make_folds
 from datarun_client.states import Force, Priority, SplitState, State
 from datarun_client.transport import (
@@ -52,6 +59,12 @@ RANDOM_STATE = 42
 
 PREDICTIONS_PER_CALL = 50
 """Folds whose predictions are asked for at once, which bounds an answer's size."""
+
+LARGE_FILE = 16 << 20
+"""Bytes from which a data set's file is uploaded in parts instead of written into JSON."""
+
+PART_SIZE = 16 << 20
+"""Bytes of a part, which is held in memory."""
 
 TRIES_AT_NUMBERS = 5
 """How often new numbers are chosen, when somebody else takes them in between."""
@@ -154,7 +167,7 @@ class Client:
             No two of an account's data sets have the same.
         files : path-like, iterable of path-like, or mapping
             Its one data file, or several with a reader (one ``.py`` file) among them; or contents
-            by name.
+            by name. Large files are sent before, in parts, and never held in memory.
         target_column : str
             The column that submissions predict.
         workflow_elements : str
@@ -173,13 +186,35 @@ class Client:
             "name": name,
             "target_column": target_column,
             "workflow_elements": workflow_elements,
-            "files": _encode_files(files),
+            **self._send_files(files),
         }
         if time_limit is not None:
             payload["time_limit"] = time_limit
         if memory_limit is not None:
             payload["memory_limit"] = memory_limit
         return self._read(RawData.from_wire, self._transport.call("POST", "rawdata/", payload))
+
+    def upload_file(self, path: str | PathLike[str]) -> str:
+        """Send a file of any size in parts, each of which may be sent again.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        str
+            The upload's name, by which `create_raw_data` refers to it.
+        """
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            upload = self._post("uploads/", {"size": size})
+            name = self._read(lambda answer: str(answer["upload_id"]), upload)
+            for offset in range(0, size, PART_SIZE):
+                part = file.read(PART_SIZE)
+                address = f"uploads/{name}/parts/{offset}/"
+                self._transport.call("PUT", address, data=part)
+        return name
 
     def split_raw_data(
         self,
@@ -251,6 +286,18 @@ class Client:
         raise WaitTimeoutError(
             f"Data set {raw_data!r} isn't split after {timeout:g} s; is there a worker?"
         )
+
+    def list_raw_data_files(self, raw_data: int | RawData) -> list[FileInfo]:
+        """List a data set's files; its own reader is always ``specific.py``."""
+        answer = self._transport.call("GET", f"rawdata/{_get_id(raw_data)}/files/")
+        return self._read_each(FileInfo.from_wire, answer)
+
+    def download_raw_data_file(
+        self, raw_data: int | RawData, name: str, path: str | PathLike[str]
+    ) -> None:
+        """Write one of a data set's files to a path; of any size, and checked by its hash."""
+        entries = self.list_raw_data_files(raw_data)
+        self._download(f"rawdata/{_get_id(raw_data)}/files/", entries, name, path)
 
     def delete_raw_data(self, raw_data: int | RawData) -> None:
         """Delete a data set with its submissions and folds; what runs is stopped."""
@@ -404,6 +451,18 @@ class Client:
             force=Force.FOLD,
         )
 
+    def list_submission_files(self, databoard_s_id: int) -> list[FileInfo]:
+        """List a submission's files."""
+        answer = self._transport.call("GET", f"submission/{int(databoard_s_id)}/files/")
+        return self._read_each(FileInfo.from_wire, answer)
+
+    def download_submission_file(
+        self, databoard_s_id: int, name: str, path: str | PathLike[str]
+    ) -> None:
+        """Write one of a submission's files to a path, checked by its hash."""
+        entries = self.list_submission_files(databoard_s_id)
+        self._download(f"submission/{int(databoard_s_id)}/files/", entries, name, path)
+
     def delete_submission(self, databoard_s_id: int) -> None:
         """Delete a submission with its folds; what runs is stopped."""
         self._transport.call("DELETE", f"submission/{int(databoard_s_id)}/")
@@ -535,6 +594,39 @@ class Client:
         if fold is None:
             fold = max((state.databoard_sf_id for state in known), default=0) + 1
         return submission, fold
+
+    def _download(
+        self, folder: str, entries: Sequence[FileInfo], name: str, path: str | PathLike[str]
+    ) -> None:
+        """Write a file beside its place, and move it there once it is whole."""
+        entry = next((entry for entry in entries if entry.name == name), None)
+        if entry is None:
+            known = [entry.name for entry in entries]
+            text = f"There is no file {name!r}; there are {', '.join(known)}."
+            raise NotFoundError(404, text, {"name": [text]})
+        place = Path(path)
+        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
+            unfinished = Path(file.name)
+            try:
+                self._transport.download(folder + quote(name), file)
+                file.seek(0)
+                if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+                    raise AnswerError(f"{name!r} didn't arrive whole; get it again.")
+                unfinished.replace(place)
+            except BaseException:
+                unfinished.unlink(missing_ok=True)
+                raise
+
+    def _send_files(self, files: Files) -> dict[str, dict[str, str]]:
+        """Write the small files of a post into it, and upload the large ones."""
+        sent: dict[str, dict[str, str]] = {"files": {}, "uploads": {}}
+        for name, content in find_source_files(files).items():
+            if isinstance(content, Path) and content.stat().st_size >= LARGE_FILE:
+                sent["uploads"][name] = self.upload_file(content)
+            else:
+                raw = content if isinstance(content, bytes) else content.read_bytes()
+                sent["files"][name] = encode_bytes(raw)
+        return {kind: named for kind, named in sent.items() if named}
 
     def _post(self, path: str, payload: Any, is_forced: bool = False) -> Any:
         return self._transport.call("POST", path, payload, is_forced=is_forced)

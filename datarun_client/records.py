@@ -233,6 +233,9 @@ class Fold:
     started_at, finished_at : datetime or None
     progress : Progress or None
         None if it is final, or was listed with others: `Client.get_fold` tells.
+    timings : mapping of str to float
+        Seconds of each of its steps (docs/api.md), as far as it has come; empty if it was listed
+        with others.
     """
 
     databoard_sf_id: int
@@ -251,6 +254,7 @@ class Fold:
     started_at: datetime | None = field(repr=False)
     finished_at: datetime | None = field(repr=False)
     progress: Progress | None = field(repr=False)
+    timings: Mapping[str, float] = field(repr=False)
 
     @classmethod
     def from_wire(cls, answer: Mapping[str, Any]) -> Self:
@@ -273,6 +277,7 @@ class Fold:
             started_at=_read_moment(answer["started_at"]),
             finished_at=_read_moment(answer["finished_at"]),
             progress=Progress.from_wire(progress) if progress else None,
+            timings=answer.get("timings") or {},
         )
 
     def _repr_html_(self) -> str:
@@ -410,6 +415,30 @@ class Attempt:
             log_messages=answer["log_messages"],
             hash_files=answer["hash_files"],
         )
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file of a data set or of a submission.
+
+    Attributes
+    ----------
+    name : str
+        Its place in its folder.
+    size : int
+        Bytes.
+    sha256 : str
+        Its content's hash, in hexadecimal.
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read an entry of ``files/``."""
+        return cls(name=answer["name"], size=answer["size"], sha256=answer["sha256"])
 
 
 @dataclass(frozen=True)

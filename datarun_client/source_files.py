@@ -16,7 +16,15 @@ LEFT_OUT = frozenset({"__pycache__"})
 
 
 def read_source_files(files: Files) -> dict[str, bytes]:
-    """Read files as bytes; a text mode would harm whatever isn't text.
+    """Read files as bytes; parameters and errors as of `find_source_files`."""
+    return {
+        name: content if isinstance(content, bytes) else _read(content)
+        for name, content in find_source_files(files).items()
+    }
+
+
+def find_source_files(files: Files) -> dict[str, bytes | Path]:
+    """Find the files that are to be sent, without reading them.
 
     Parameters
     ----------
@@ -26,45 +34,51 @@ def read_source_files(files: Files) -> dict[str, bytes]:
 
     Returns
     -------
-    dict of str to bytes
-        By relative POSIX path.
+    dict of str to bytes or Path
+        By relative POSIX path; contents that were given are bytes.
 
     Raises
     ------
     SourceFilesError
-        If there is nothing to read.
+        If there is nothing to send, or a file isn't there.
     FileNameError
         If the API would refuse a name.
     """
+    found: dict[str, bytes | Path]
     if isinstance(files, Mapping):
-        contents = {
+        found = {
             name: text.encode() if isinstance(text, str) else bytes(text)
             for name, text in files.items()
         }
     elif isinstance(files, str | PathLike) and Path(files).is_dir():
         folder = Path(files)
-        contents = {
-            path.relative_to(folder).as_posix(): path.read_bytes() for path in _list_files(folder)
-        }
-        if not contents:
+        found = {path.relative_to(folder).as_posix(): path for path in _list_files(folder)}
+        if not found:
             raise SourceFilesError(f"{folder} holds no files to send.")
     else:
         paths = [files] if isinstance(files, str | PathLike) else list(files)
-        contents = _read_each(Path(path) for path in paths)
-    check_file_names(contents)
-    return contents
+        found = _name_each(Path(path) for path in paths)
+    check_file_names(found)
+    return found
 
 
-def _read_each(paths: Iterable[Path]) -> dict[str, bytes]:
-    contents = {}
+def _name_each(paths: Iterable[Path]) -> dict[str, bytes | Path]:
+    named: dict[str, bytes | Path] = {}
     for path in paths:
-        if path.name in contents:
+        if path.name in named:
             raise SourceFilesError(f"Two files are called {path.name!r}; rename one.")
-        try:
-            contents[path.name] = path.read_bytes()
-        except OSError as error:
-            raise SourceFilesError(f"{path} can't be read: {error.strerror}.") from error
-    return contents
+        if not path.is_file():
+            raise SourceFilesError(f"{path} can't be read: there is no such file.")
+        named[path.name] = path
+    return named
+
+
+def _read(path: Path) -> bytes:
+    # As bytes: a text mode would harm whatever isn't text.
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceFilesError(f"{path} can't be read: {error.strerror}.") from error
 
 
 def _list_files(folder: Path) -> Iterator[Path]:

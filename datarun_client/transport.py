@@ -11,10 +11,12 @@ no connection could be made.
 that names the other address.
 """
 
+import base64
+import hashlib
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -45,6 +47,13 @@ PASSING_STATUSES = (502, 503, 504)
 """What a server or a proxy in front of it answers while it starts again."""
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
+
+DIGEST_HEADER = "Content-Digest"
+
+BYTES = "application/octet-stream"
+
+CHUNK = 1 << 20
+"""Bytes of a download that are in memory at once."""
 
 NEW_PREDICTIONS = "testpredictions/new/"
 """The one call that marks what it hands out."""
@@ -133,6 +142,7 @@ class Transport:
         json: Any = None,
         params: Mapping[str, Any] | None = None,
         is_forced: bool = False,
+        data: bytes | None = None,
     ) -> requests.Response:
         """Send a request and give whatever was answered.
 
@@ -147,16 +157,22 @@ class Transport:
             The address's query.
         is_forced : bool, optional
             Whether the same request would do its work again.
+        data : bytes, optional
+            The body, if it isn't JSON; it travels with its hash.
 
         Raises
         ------
         requests.RequestException
             If nothing was answered.
         """
+        headers = {IDEMPOTENCY_HEADER: str(uuid.uuid4())} if is_forced else {}
+        if data is not None:
+            headers |= {"Content-Type": BYTES, DIGEST_HEADER: _write_digest(data)}
         options: dict[str, Any] = {
             "json": json,
+            "data": data,
             "params": params,
-            "headers": {IDEMPOTENCY_HEADER: str(uuid.uuid4())} if is_forced else None,
+            "headers": headers,
             "timeout": self._timeout,
             "allow_redirects": False,
         }
@@ -177,6 +193,7 @@ class Transport:
         json: Any = None,
         params: Mapping[str, Any] | None = None,
         is_forced: bool = False,
+        data: bytes | None = None,
     ) -> Any:
         """Send a request and give the JSON of its answer; parameters as of `send`.
 
@@ -190,21 +207,44 @@ class Transport:
             If what answered isn't the API.
         """
         try:
-            response = self.send(method, path, json, params, is_forced)
+            response = self.send(method, path, json, params, is_forced, data)
         except requests.RequestException as error:
-            raise UnreachableError(
-                f"{self.url} gives no answer ({_find_cause(error)}); is it the right address, "
-                "and does the API run?"
-            ) from error
+            raise self._blame_silence(error) from error
+        self._check(response)
+        return _read_json(response) if response.content else None
+
+    def download(self, path: str, file: IO[bytes]) -> None:
+        """Write what is at a path into a file, piece by piece; errors as of `call`."""
+        try:
+            with self._session.get(
+                self._name(path), timeout=self._timeout, allow_redirects=False, stream=True
+            ) as response:
+                self._check(response)
+                for chunk in response.iter_content(CHUNK):
+                    file.write(chunk)
+        except requests.RequestException as error:
+            raise self._blame_silence(error) from error
+
+    def _blame_silence(self, error: requests.RequestException) -> UnreachableError:
+        return UnreachableError(
+            f"{self.url} gives no answer ({_find_cause(error)}); is it the right address, "
+            "and does the API run?"
+        )
+
+    def _check(self, response: requests.Response) -> None:
         if response.status_code >= 400:
             raise _read_refusal(response)
         if response.status_code >= 300:
             where = response.headers.get("Location", "another address")
             raise AnswerError(f"{self.url} redirects to {where}; use that address.")
-        return _read_json(response) if response.content else None
 
     def _name(self, path: str) -> str:
         return f"{self.url.rstrip('/')}{path}" if path[:1] == "/" else f"{self.url}runapp/{path}"
+
+
+def _write_digest(data: bytes) -> str:
+    """Write a body's hash as RFC 9530 says."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
 
 def _make_auth(auth: Auth) -> AuthBase:

@@ -137,6 +137,7 @@ def show_fold(fold: Fold) -> None:
             ("test time", _describe(measures.test_time, measures.test_cpu_time)),
             ("train memory", describe_bytes(measures.train_memory) or None),
             ("test memory", describe_bytes(measures.test_memory) or None),
+            ("steps", ", ".join(map(_describe_step, fold.timings.items())) or None),
         )
     )
 
@@ -167,3 +168,8 @@ def _describe(wall_time: float, cpu_time: float) -> str | None:
     if not wall_time:
         return None
     return f"{describe_seconds(wall_time)} ({describe_seconds(cpu_time) or '0 s'} of CPU)"
+
+
+def _describe_step(step: tuple[str, float]) -> str:
+    name, seconds = step
+    return f"{name} {describe_seconds(seconds) or '0 ms'}"

@@ -21,13 +21,19 @@ def test_the_examples_work_in_their_order(site):
     )
 
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=90
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=site.folder,
+        capture_output=True,
+        text=True,
+        timeout=90,
     )
 
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0] == "70 30"
-    assert lines[1:4] == ["TESTED (30, 2)"] * 3
+    assert lines[1].startswith("parity.csv ")
+    assert (site.folder / "copy.csv").stat().st_size == int(lines[1].split()[1])
+    assert lines[2:5] == ["TESTED (30, 2)"] * 3
     assert "raw_data: There is no data set 'partiy'; there are" in result.stdout
     assert "400 [\"'regresor' is no workflow element" in result.stdout
     assert "3/3" in result.stderr

@@ -82,6 +82,38 @@ def test_a_data_set_is_read_from_files(client, tmp_path):
     assert client.split_raw_data(data)
 
 
+def test_a_large_file_is_sent_in_parts_and_arrives_whole(client, tmp_path, monkeypatch, platform):
+    monkeypatch.setattr("datarun_client.client.LARGE_FILE", 1000)
+    monkeypatch.setattr("datarun_client.client.PART_SIZE", 700)
+    large = b"x,target\n" + b"1,a\n2,b\n" * 300
+    (tmp_path / "large.csv").write_bytes(large)
+    (tmp_path / "reader.py").write_text("def prepare_data(path): pass")
+
+    data = client.create_raw_data(
+        "large", [tmp_path / "large.csv", tmp_path / "reader.py"], "target", "classifier"
+    )
+
+    assert platform.get(f"rawdata/{data.id}/files/large.csv").data == large
+    names = {file["name"] for file in platform.get(f"rawdata/{data.id}/files/").json}
+    assert names == {"large.csv", "specific.py"}
+
+
+def test_files_are_listed_and_downloaded(client, data, tmp_path):
+    client.post_fold(10, 1, TRAIN, REST, raw_data=data, files={"a b/ü.py": "x", **SOURCE})
+    path = tmp_path / "got"
+
+    (info,) = client.list_raw_data_files(data)
+    client.download_raw_data_file(data, "iris.csv", path)
+    assert (info.name, info.size) == ("iris.csv", len(CSV))
+    assert path.read_bytes() == CSV
+    assert len(client.list_submission_files(1)) == 2
+    client.download_submission_file(1, "a b/ü.py", path)
+    assert path.read_bytes() == b"x"
+    with pytest.raises(NotFoundError, match="there are"):
+        client.download_submission_file(1, "regressor.py", tmp_path / "nothing")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_unknown_data_set_is_an_error_that_names_the_known_ones(client, data):
     with pytest.raises(NotFoundError, match="'irsi'; there are 'iris'"):
         client.get_raw_data("irsi")
@@ -122,6 +154,7 @@ def test_a_fold_goes_its_way(client, data, platform, worker):
     assert waiting.progress.reason == "no_live_worker"
     assert tested.state is State.TESTED
     assert tested.progress is None
+    assert {"accept", "pick_up"} <= set(tested.timings)
     assert tested.measures.train_time == 1.5
     assert tested.measures.train_memory == 2048 * 1024
     assert tested.finished_at >= tested.started_at >= tested.created_at

@@ -39,7 +39,7 @@ def test_what_cannot_be_sent_says_why(tmp_path):
 
     with pytest.raises(SourceFilesError, match="no files"):
         read_source_files(tmp_path / "empty")
-    with pytest.raises(SourceFilesError, match=r"missing\.csv can't be read: No such file"):
+    with pytest.raises(SourceFilesError, match=r"missing\.csv can't be read: there"):
         read_source_files(tmp_path / "missing.csv")
     with pytest.raises(SourceFilesError, match=r"Two files are called 'x\.py'"):
         read_source_files([tmp_path / "one" / "x.py", tmp_path / "two" / "x.py"])
