@@ -18,8 +18,14 @@ from datarun_api.leases import get_lease
 from datarun_api.models import RawData, StoredFile, Submission, SubmissionFold
 from datarun_api.posted_files import PostedFiles
 from datarun_api.storage import hash_manifest
+from datarun_client.errors import WorkflowElementsError
 from datarun_client.states import FailureKind, Reader, SplitState, State
-from datarun_client.workflow_elements import parse_workflow_elements
+from datarun_client.workflow_elements import (
+    KIT_FILE,
+    check_kit_elements,
+    parse_workflow_elements,
+    split_words,
+)
 
 SPECIFIC = "specific.py"
 """The name under which a data set's own reader is kept, whatever it was called."""
@@ -48,12 +54,13 @@ def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bo
     Raises
     ------
     BadInputError
-        If the files can't be a data set or can't be decoded.
+        If the files can't be a data set or can't be decoded, or the elements make no workflow.
     ConflictError
         If another data set has the name.
     """
     posted: PostedFiles = payload["files"]
     reader = find_reader(posted.names)
+    check_elements(payload["workflow_elements"], reader)
     manifest = [
         {**file, "name": SPECIFIC} if file["name"] == reader else file
         for file in posted.save(owner_id, current_app.config["MAX_UPLOAD"])
@@ -90,8 +97,8 @@ def find_same(posted: RawData) -> RawData:
     ).one()
     same = (
         existing.target_column == posted.target_column
-        and parse_workflow_elements(existing.workflow_elements)
-        == parse_workflow_elements(posted.workflow_elements)
+        and set(split_words(existing.workflow_elements))
+        == set(split_words(posted.workflow_elements))
         and hash_manifest(existing.files) == hash_manifest(posted.files)
         and existing.time_limit == posted.time_limit
         and existing.memory_limit == posted.memory_limit
@@ -101,8 +108,35 @@ def find_same(posted: RawData) -> RawData:
     return existing
 
 
+def check_elements(text: str, reader: str | None) -> None:
+    """Refuse workflow elements that nothing could train.
+
+    Parameters
+    ----------
+    text : str
+    reader : str or None
+        The data set's own reader; a kit's has a workflow that names its elements as it likes.
+
+    Raises
+    ------
+    BadInputError
+        With what to write instead.
+    """
+    try:
+        if reader == KIT_FILE:
+            check_kit_elements(text)
+        else:
+            parse_workflow_elements(text)
+    except WorkflowElementsError as error:
+        raise BadInputError(
+            "The request has bad fields.", {"workflow_elements": [str(error)]}
+        ) from None
+
+
 def find_reader(names: Collection[str]) -> str | None:
     """Find a data set's own reader among its files; None if pandas reads it.
+
+    It is the one ``.py`` file, or a RAMP kit's ``problem.py``, which may have others beside it.
 
     Raises
     ------
@@ -110,6 +144,8 @@ def find_reader(names: Collection[str]) -> str | None:
         If there is more than one reader, or several files and none to read them.
     """
     readers = [name for name in names if PurePosixPath(name).suffix == ".py"]
+    if KIT_FILE in readers:
+        readers = [KIT_FILE]
     if len(readers) > 1:
         raise BadInputError(
             "A data set has one reader.", {"files": ["Send one .py file, the data set's reader."]}

@@ -24,7 +24,7 @@ from datarun_client.codec import (
     encode_predictions,
     unpack_indices,
 )
-from datarun_client.errors import CodecError, FileNameError, WorkflowElementsError
+from datarun_client.errors import CodecError, FileNameError
 from datarun_client.file_names import check_file_names
 from datarun_client.states import (
     FailureKind,
@@ -36,7 +36,6 @@ from datarun_client.states import (
     State,
     WorkflowElement,
 )
-from datarun_client.workflow_elements import parse_workflow_elements
 
 MAX_ID = 2**31 - 1
 MAX_RANDOM_STATE = 2**32 - 1
@@ -263,20 +262,6 @@ def check_names(names: Collection[str]) -> None:
         raise ValidationError(str(error)) from None
 
 
-def check_workflow_elements(text: str) -> None:
-    """Refuse a list of elements that makes no workflow.
-
-    Raises
-    ------
-    ValidationError
-        With what to write instead.
-    """
-    try:
-        parse_workflow_elements(text)
-    except WorkflowElementsError as error:
-        raise ValidationError(str(error)) from None
-
-
 class ErrorSchema(ma.Schema):
     """The one shape of a refusal."""
 
@@ -302,9 +287,10 @@ class RawDataInputSchema(ma.Schema):
     )
     workflow_elements = fields.String(
         required=True,
-        validate=[validate.Length(1, 200), check_text, check_workflow_elements],
+        validate=[validate.Length(1, 200), check_text],
         metadata=describe(
-            f"Comma-separated; of {', '.join(WorkflowElement)}.",
+            f"Comma-separated; of {', '.join(WorkflowElement)}, or whatever a RAMP kit's workflow "
+            "has.",
             "feature_extractor, classifier",
             format="workflow-elements",
         ),
@@ -313,8 +299,8 @@ class RawDataInputSchema(ma.Schema):
         allow_none=True,
         load_default=None,
         metadata=describe(
-            "A single CSV, or any files and one `.py` that reads them; by name, as "
-            "base64(zlib(bytes)). At most `DATARUN_MAX_FILES`.",
+            "A single CSV, or any files and one `.py` that reads them, or those of a RAMP kit; "
+            "by name, as base64(zlib(bytes)). At most `DATARUN_MAX_FILES`.",
             {"iris.csv": encode_bytes(b"length,species\n1.4,setosa\n4.7,versicolor\n")},
             minProperties=1,
         ),

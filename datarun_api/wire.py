@@ -8,7 +8,7 @@ from datarun_api.folds import list_inputs
 from datarun_api.models import MEASURES, Attempt, RawData, SubmissionFold, Upload
 from datarun_api.progress import describe_progress
 from datarun_client.codec import encode_base64
-from datarun_client.workflow_elements import parse_workflow_elements
+from datarun_client.workflow_elements import find_workflow_elements
 
 RAW_DATA_FIELDS = (
     "id",
@@ -156,7 +156,7 @@ def dump_fold_claim(fold: SubmissionFold, lease: float) -> dict[str, Any]:
         "train_is": _encode(fold.train_is),
         "raw_data": {
             "id": raw_data.id,
-            "workflow_elements": parse_workflow_elements(raw_data.workflow_elements),
+            "workflow_elements": find_workflow_elements(raw_data.workflow_elements),
             "target_column": raw_data.target_column,
             "reader": raw_data.reader,
             "time_limit": raw_data.time_limit,
@@ -181,7 +181,7 @@ def dump_split_claim(raw_data: RawData, lease: float) -> dict[str, Any]:
         "lease": lease,
         "reader": raw_data.reader,
         "target_column": raw_data.target_column,
-        "workflow_elements": parse_workflow_elements(raw_data.workflow_elements),
+        "workflow_elements": find_workflow_elements(raw_data.workflow_elements),
         "held_out_test": raw_data.held_out_test,
         "random_state": raw_data.random_state,
         "time_limit": raw_data.time_limit,

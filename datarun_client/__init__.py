@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DatarunError,
         FileNameError,
         ForbiddenError,
+        KitError,
         MissingExtraError,
         NotFoundError,
         RefusedError,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
         WaitTimeoutError,
         WorkflowElementsError,
     )
+    from datarun_client.kit_scores import KitScores, score_run
+    from datarun_client.kits import Kit
     from datarun_client.records import (
         Attempt,
         FileInfo,
@@ -74,6 +77,9 @@ __all__ = [
     "FoldState",
     "ForbiddenError",
     "Force",
+    "Kit",
+    "KitError",
+    "KitScores",
     "Measures",
     "MissingExtraError",
     "NotFoundError",
@@ -97,9 +103,10 @@ __all__ = [
     "WorkerInfo",
     "WorkflowElementsError",
     "as_completed",
+    "score_run",
 ]
 
-_MODULES = ("client", "errors", "records", "runs", "states")
+_MODULES = ("client", "errors", "kits", "kit_scores", "records", "runs", "states")
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@
     ├── WorkflowElementsError   a list of workflow elements that makes no workflow
     ├── SourceFilesError        a submission's or data set's files that can't be read
     ├── SplitterError           a cross-validation that gives no folds for this data set
+    ├── KitError                a folder that is no RAMP kit, or whose code fails
     ├── SplitFailedError        a data set whose split ended in an error
     ├── MissingExtraError       a package that isn't installed
     ├── WaitTimeoutError        something that hasn't ended in the time that was given
@@ -61,6 +62,10 @@ class SourceFilesError(DatarunError, ValueError):
 
 class SplitterError(DatarunError, ValueError):
     """A cross-validation gives no folds for this data set."""
+
+
+class KitError(DatarunError):
+    """A folder is no RAMP kit, or the kit's own code fails."""
 
 
 class SplitFailedError(DatarunError):

@@ -5,8 +5,14 @@ It defines ``prepare_data(path)``, ``get_train_data(path)`` and ``get_test_data(
 set trains submissions in its own way, ``train_submission(module_path, X, y, train_is)`` and
 ``test_submission(trained, X, test_is)``.
 
+A RAMP kit's ``problem.py`` is such a file, too: it has a `workflow` whose methods train and test,
+`Predictions` that say which shape predictions have, and nothing to prepare. Its `path` is the
+kit's folder. Its `module_path` is a folder as well, from which RAMP's workflows load each element
+by themselves.
+
 Its author is the organizer, not the submission's: what it raises is a `data_error`, unless the
-exception came through the submission's files.
+exception came through the submission's files. In a kit's workflow a library stands between both:
+what comes through neither's files is the submission's fault there, such as a fit that refuses X.
 """
 
 import contextlib
@@ -26,6 +32,7 @@ from datarun_worker.datasets import SplitData
 from datarun_worker.errors import ProgramError
 
 _MODULE = Path(READER_FILE).stem
+_RAMP = "rampwf"
 
 
 class SpecificReader:
@@ -57,7 +64,8 @@ class SpecificReader:
                 f"{READER_FILE} defines one of train_submission and test_submission; "
                 "define both or neither.",
             )
-        self.trains_itself = all(defined)
+        self._workflow = None if all(defined) else self._find_workflow()
+        self.trains_itself = all(defined) or self._workflow is not None
 
     def read_data(self, data_folder: Path) -> SplitData:
         """Let the reader prepare and read its data set.
@@ -73,7 +81,8 @@ class SpecificReader:
             `data_error`
         """
         path = str(data_folder)
-        self._call("prepare_data", path)
+        if self._workflow is None or self._defines("prepare_data"):
+            self._call("prepare_data", path)
         return SplitData(*self._get("get_train_data", path), *self._get("get_test_data", path))
 
     def train(self, module_path: str, X: Any, y: Any, train_is: npt.NDArray[np.int64]) -> Any:
@@ -92,11 +101,37 @@ class SpecificReader:
         object
             Whatever `predict` then needs.
         """
-        return self._call("train_submission", module_path, X, y, train_is)
+        if self._workflow is None:
+            return self._call("train_submission", module_path, X, y, train_is)
+        with self._reader_code(runs_submission=True):
+            return self._workflow.train_submission(str(self._submission_folder), X, y, train_is)
 
     def predict(self, trained: Any, X: Any, n_rows: int) -> Any:
-        """Let the reader predict with what it trained, for all rows."""
-        return self._call("test_submission", trained, X, np.arange(n_rows))
+        """Let the reader predict with what it trained, for all rows.
+
+        Raises
+        ------
+        ProgramError
+            `bad_predictions`, if they aren't of the shape that a kit says.
+        """
+        if self._workflow is None:
+            return self._call("test_submission", trained, X, np.arange(n_rows))
+        with self._reader_code(runs_submission=True):
+            values = self._workflow.test_submission(trained, X)
+        if self._defines("Predictions"):
+            try:
+                self._module.Predictions(y_pred=values)
+            except Exception as error:
+                # RAMP's own check of the shape; whatever it stumbles over is no prediction.
+                raise ProgramError(FailureKind.BAD_PREDICTIONS, str(error)) from error
+        return values
+
+    def _find_workflow(self) -> Any:
+        """Find the workflow of a RAMP kit; None if the reader isn't one's."""
+        workflow = getattr(self._module, "workflow", None)
+        methods = ("train_submission", "test_submission")
+        is_workflow = all(callable(getattr(workflow, name, None)) for name in methods)
+        return workflow if is_workflow else None
 
     def _get(self, name: str, path: str) -> tuple[Any, Any]:
         data = self._call(name, path)
@@ -123,19 +158,28 @@ class SpecificReader:
         return callable(getattr(self._module, name, None))
 
     @contextlib.contextmanager
-    def _reader_code(self) -> Iterator[None]:
+    def _reader_code(self, runs_submission: bool = False) -> Iterator[None]:
+        """Run code of the reader, or a kit's workflow that runs a submission."""
         try:
             yield
         except (ProgramError, MemoryError):
             raise
         except (Exception, SystemExit) as error:
-            if self._submission_folder is not None and tracebacks.comes_from(
-                error, self._submission_folder
-            ):
+            if self._is_of_submission(error, runs_submission):
+                assert self._submission_folder is not None  # noqa: S101 - it has a fault
                 with tracebacks.author_code(self._submission_folder):
                     raise
             text = tracebacks.format_error(error, self._folder)
+            if isinstance(error, ModuleNotFoundError) and error.name == _RAMP:
+                text += "\nRAMP kits need the extra: pip install 'datarun[ramp]' on every worker."
             raise ProgramError(FailureKind.DATA_ERROR, text) from error
+
+    def _is_of_submission(self, error: BaseException, runs_submission: bool) -> bool:
+        if self._submission_folder is None:
+            return False
+        if tracebacks.comes_from(error, self._submission_folder):
+            return True
+        return runs_submission and not tracebacks.comes_from(error, self._folder)
 
 
 def _count_rows(values: Any) -> int:

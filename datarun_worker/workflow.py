@@ -146,13 +146,27 @@ class Workflow:
 
 
 def find_predictor(elements: Collection[WorkflowElement]) -> WorkflowElement:
-    """Find the element that predicts; `parse_workflow_elements` saw to it that there is one."""
+    """Find the element that predicts.
+
+    Raises
+    ------
+    ProgramError
+        `data_error`, if there is none: only a kit's elements may be of other names, and then its
+        own workflow has to train.
+    """
     predictors = (
         WorkflowElement.CLASSIFIER,
         WorkflowElement.REGRESSOR,
         WorkflowElement.ESTIMATOR,
     )
-    return next(element for element in predictors if element in elements)
+    for element in predictors:
+        if element in elements:
+            return element
+    raise ProgramError(
+        FailureKind.DATA_ERROR,
+        "Nothing trains submissions: the data set's reader has no workflow of its own, and its "
+        f"workflow elements are none of {', '.join(predictors)}.",
+    )
 
 
 def choose_form(X: Any, elements: Collection[WorkflowElement]) -> Any:

@@ -16,6 +16,7 @@ from datarun_client.commands.output import (
     print_table,
 )
 from datarun_client.commands.words import NumberOrName, Size
+from datarun_client.kits import Kit
 from datarun_client.records import RawData
 from datarun_client.states import SplitState, WorkflowElement
 
@@ -27,6 +28,13 @@ held_out_option = click.option(
 )
 random_state_option = click.option(
     "--random-state", type=click.IntRange(0), default=RANDOM_STATE, show_default=True
+)
+
+time_limit_option = click.option(
+    "--time-limit", type=float, metavar="SECONDS", help="For a whole fold."
+)
+memory_limit_option = click.option(
+    "--memory-limit", type=Size(), metavar="BYTES", help="For a fold, such as 2G."
 )
 
 
@@ -48,8 +56,8 @@ def data() -> None:
 )
 @held_out_option
 @random_state_option
-@click.option("--time-limit", type=float, metavar="SECONDS", help="For a whole fold.")
-@click.option("--memory-limit", type=Size(), metavar="BYTES", help="For a fold, such as 2G.")
+@time_limit_option
+@memory_limit_option
 @json_option
 def add(
     name: str,
@@ -73,6 +81,39 @@ def add(
     show_raw_data(found, as_json)
     if found.split_state is SplitState.NONE and not as_json:
         click.echo(f"Next: datarun data split {name} --held-out-test 0.2")
+
+
+@data.command("add-kit")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", help="What to call it; as its folder by default.")
+@time_limit_option
+@memory_limit_option
+@json_option
+def add_kit(
+    folder: Path,
+    name: str | None,
+    time_limit: float | None,
+    memory_limit: int | None,
+    as_json: bool,
+) -> None:
+    """Add the RAMP kit in FOLDER as a data set: its problem.py and data/.
+
+    Its problem.py reads the train and the test set on a worker, and this waits for it.
+    """
+    kit = Kit(folder)
+    client = open_client()
+    found = client.create_raw_data(
+        name or kit.name,
+        kit.read_files(),
+        kit.target_column,
+        kit.workflow_elements,
+        time_limit,
+        memory_limit,
+    )
+    found = split_and_wait(client, found)
+    show_raw_data(found, as_json)
+    if not as_json:
+        click.echo(f"Next: datarun submit {folder}/submissions/NAME --data {found.name}")
 
 
 @data.command("list")
@@ -147,7 +188,10 @@ def rm(data_set: int | str, yes: bool) -> None:
 
 
 def split_and_wait(
-    client: Client, raw_data: RawData, held_out_test: float | None, random_state: int
+    client: Client,
+    raw_data: RawData,
+    held_out_test: float | None = None,
+    random_state: int = RANDOM_STATE,
 ) -> RawData:
     """Ask for a split and wait for its end; errors as of `Client.wait_for_split`."""
     client.split_raw_data(raw_data, held_out_test, random_state)

@@ -18,9 +18,12 @@ from datarun_client.commands.output import (
 )
 from datarun_client.commands.words import NumberOrName, PriorityWord
 from datarun_client.exit_codes import ExitCode
+from datarun_client.kits import Kit
 from datarun_client.records import Fold, FoldState
 from datarun_client.runs import Run
 from datarun_client.states import Priority, State
+
+N_FOLDS = 5
 
 MAX_REASONS = 20
 """Folds that are each asked for what they wait for."""
@@ -37,8 +40,7 @@ timeout_option = click.option(
 @click.option(
     "--cv",
     type=click.IntRange(2),
-    default=5,
-    show_default=True,
+    show_default=f"{N_FOLDS}, or the folds of the kit that FOLDER is in",
     help="How many folds; shuffled, the same for every submission.",
 )
 @click.option("--priority", type=PriorityWord(), default="low", show_default=True)
@@ -48,7 +50,7 @@ timeout_option = click.option(
 def submit(
     folder: Path,
     data_set: int | str,
-    cv: int,
+    cv: int | None,
     priority: Priority,
     watch: bool,
     timeout: float | None,
@@ -60,14 +62,23 @@ def submit(
     Classifier (fit, predict_proba), regressor.py with Regressor (fit, predict), estimator.py with a
     function get_estimator, feature_extractor.py with FeatureExtractor (fit, transform),
     calibrator.py with Calibrator (fit, predict_proba); and any helper modules.
+
+    If FOLDER is one of the submissions of a RAMP kit, these are the folds of the kit's get_cv.
     """
-    run = open_client().submit(data_set, folder, cv, priority)
+    kit = Kit.find(folder)
+    if kit is None:
+        run = open_client().submit(data_set, folder, cv or N_FOLDS, priority)
+    else:
+        files = kit.read_submission(folder)
+        run = open_client().submit(data_set, files, cv or kit.make_folds(), priority)
     number = run.databoard_s_id
     if not as_json:
         first, last = run.databoard_sf_ids[0], run.databoard_sf_ids[-1]
         click.echo(f"Submission {number}, folds {first} to {last}.")
     if watch:
         watch_run(run, timeout, as_json)
+        if kit is not None and not as_json:
+            click.echo(f"Next: datarun score {number} --kit {kit.folder}")
     elif as_json:
         print_json(run.states())
     else:

@@ -3,6 +3,7 @@ import pytest
 from datarun_api.extensions import db, get_queues, get_storage
 from datarun_api.models import RawData
 from datarun_client.codec import encode_bytes
+from datarun_client.states import Reader
 from tests.api.payloads import (
     CSV,
     claim_split,
@@ -91,6 +92,33 @@ def test_a_reader_is_kept_as_specific_and_other_files_keep_their_names(platform,
 
     files = db.session.get(RawData, number).files
     assert [file["name"] for file in files] == ["a/b.csv.gz", "specific.py"]
+
+
+KIT = {"problem.py": READER, "data/train.csv": encode_bytes(b"x"), "data/tools.py": READER}
+
+
+def test_a_kits_problem_is_its_reader_and_its_elements_may_have_any_names(platform, context):
+    elements = "image_preprocessor, external_data.csv"
+
+    number = post_raw_data(platform, files=KIT, workflow_elements=elements)
+
+    raw_data = db.session.get(RawData, number)
+    assert [file["name"] for file in raw_data.files] == [
+        "data/tools.py",
+        "data/train.csv",
+        "specific.py",
+    ]
+    assert raw_data.reader is Reader.SPECIFIC
+    same = make_raw_data(files=KIT, workflow_elements=elements)
+    assert platform.post("rawdata/", same).status_code == 200
+
+
+@pytest.mark.parametrize("elements", ["", "a,", "../a", "a b/c", "a" * 61, ".a"])
+def test_a_kits_elements_are_names(platform, elements):
+    response = platform.post("rawdata/", make_raw_data(files=KIT, workflow_elements=elements))
+
+    assert response.status_code == 400
+    assert list(response.json["errors"]) == ["workflow_elements"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 
 from datarun_client.errors import WorkflowElementsError
 from datarun_client.states import WorkflowElement
-from datarun_client.workflow_elements import parse_workflow_elements
+from datarun_client.workflow_elements import find_workflow_elements, parse_workflow_elements
 
 EXTRACTOR, CLASSIFIER, CALIBRATOR, REGRESSOR, ESTIMATOR = WorkflowElement
 
@@ -37,3 +37,9 @@ def test_a_list_of_elements_is_read_in_any_sensible_spelling(text, elements):
 def test_a_list_that_makes_no_workflow_is_refused(text, message):
     with pytest.raises(WorkflowElementsError, match=message):
         parse_workflow_elements(text)
+
+
+def test_of_a_kits_elements_those_are_found_that_datarun_knows():
+    text = "Feature-Extractor, classifier, external_data.csv"
+
+    assert find_workflow_elements(text) == (EXTRACTOR, CLASSIFIER)

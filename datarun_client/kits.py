@@ -1,0 +1,159 @@
+"""RAMP kits: folders with ``problem.py``, ``data/`` and ``submissions/``.
+
+Whoever has the kit's folder runs its ``problem.py`` here, as `ramp-test` would: for the names of
+its workflow's elements, for its cross-validation, which may look at X and y, and for its scores,
+which need the labels of the test set. The server gives away none of these; there ``problem.py``
+reads the data and trains in the sandboxes of workers.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from datarun_client.errors import KitError, MissingExtraError
+from datarun_client.source_files import read_source_files
+from datarun_client.splitters import Rows, make_folds
+from datarun_client.workflow_elements import KIT_FILE
+
+DEFAULT_TARGET = "y"
+"""What the target is called if a kit doesn't say it."""
+
+TRAINING_OUTPUT = "training_output"
+"""The folder that `ramp-test` leaves in a submission."""
+
+T = TypeVar("T")
+
+
+class Kit:
+    """A RAMP kit.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Attributes
+    ----------
+    folder : Path
+        Absolute.
+
+    Raises
+    ------
+    KitError
+        If there is none.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self.folder = Path(folder).resolve()
+        for name in (KIT_FILE, "data"):
+            if not (self.folder / name).exists():
+                raise KitError(f"{self.folder} is no RAMP kit: it has no {name}.")
+
+    @classmethod
+    def find(cls, submission: str | PathLike[str]) -> "Kit | None":
+        """Find the kit in whose ``submissions`` a folder lies; None if it lies in none."""
+        folder = Path(submission).resolve().parent
+        if folder.name != "submissions" or not (folder.parent / KIT_FILE).exists():
+            return None
+        return cls(folder.parent)
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.folder.name
+
+    @property
+    def workflow_elements(self) -> str:
+        """Its workflow's elements, separated by commas."""
+        return ", ".join(self.call(lambda problem: list(problem.workflow.element_names)))
+
+    @property
+    def target_column(self) -> str:
+        """What it calls its target."""
+        return str(getattr(self.problem, "_target_column_name", DEFAULT_TARGET))
+
+    @cached_property
+    def problem(self) -> Any:
+        """Its ``problem.py``, imported.
+
+        Raises
+        ------
+        MissingExtraError
+            If RAMP isn't installed.
+        KitError
+            If it fails.
+        """
+        spec = importlib.util.spec_from_file_location("problem", self.folder / KIT_FILE)
+        assert spec is not None  # noqa: S101 - a .py file has a loader
+        assert spec.loader is not None  # noqa: S101
+        module = importlib.util.module_from_spec(spec)
+        _run(spec.loader.exec_module, module)
+        return module
+
+    def call(self, function: Callable[[Any], T]) -> T:
+        """Call something of its ``problem.py``; errors as of `problem`."""
+        return _run(function, self.problem)
+
+    def read_files(self) -> dict[str, bytes]:
+        """Read what the server needs of it: ``problem.py`` and ``data/``.
+
+        Returns
+        -------
+        dict of str to bytes
+            By relative POSIX path.
+        """
+        data = read_source_files(self.folder / "data")
+        problem = (self.folder / KIT_FILE).read_bytes()
+        return {KIT_FILE: problem, **{f"data/{name}": content for name, content in data.items()}}
+
+    def read_submission(self, folder: str | PathLike[str]) -> dict[str, bytes]:
+        """Read a submission's files, without what `ramp-test` left among them."""
+        return {
+            name: content
+            for name, content in read_source_files(folder).items()
+            if not name.startswith(f"{TRAINING_OUTPUT}/")
+        }
+
+    def make_folds(self) -> list[tuple[Rows, Rows]]:
+        """Make the folds of its ``get_cv``.
+
+        Returns
+        -------
+        list of tuple of ndarray of int64
+            Train and test rows.
+
+        Raises
+        ------
+        KitError, MissingExtraError
+            As of `problem`.
+        SplitterError
+            If they are no folds.
+        """
+        X, y = self.read_train_data()
+        pairs = self.call(lambda problem: list(problem.get_cv(X, y)))
+        return make_folds(pairs, len(y))
+
+    def read_train_data(self) -> tuple[Any, Any]:
+        """Read X and y of its train set; errors as of `problem`."""
+        X, y = self.call(lambda problem: problem.get_train_data(path=str(self.folder)))
+        return X, y
+
+    def read_test_data(self) -> tuple[Any, Any]:
+        """Read X and y of its test set; errors as of `problem`."""
+        X, y = self.call(lambda problem: problem.get_test_data(path=str(self.folder)))
+        return X, y
+
+
+def _run(function: Callable[[Any], T], problem: Any) -> T:
+    try:
+        return function(problem)
+    except ModuleNotFoundError as error:
+        if error.name != "rampwf":
+            raise KitError(f"The kit's {KIT_FILE} fails: {error}.") from error
+        raise MissingExtraError("RAMP kits need RAMP; pip install 'datarun[ramp]'.") from None
+    except Exception as error:
+        # The kit's own code may raise anything.
+        text = f"The kit's {KIT_FILE} fails: {type(error).__name__}: {error}"
+        raise KitError(text) from error

@@ -1,0 +1,99 @@
+"""RAMP kits as docs/kits.md shows it, against `ramp-test` on the same kits."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import ADMIN
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/kits.md").read_text()
+BIN = Path(sys.executable).parent
+N_FOLDS = 3
+
+
+@pytest.fixture(params=["wine", "diabetes"])
+def kit(request, tmp_path):
+    """Copy a kit, since `ramp-test` writes into it."""
+    return shutil.copytree(ROOT / "examples/kits" / request.param, tmp_path / request.param)
+
+
+def run_ramp_test(kit):
+    """Run RAMP's own command, and read the scores that it saves, to all digits."""
+    subprocess.run(
+        [BIN / "ramp-test", "--submission", "starting_kit", "--save-output"],
+        cwd=kit,
+        check=True,
+        capture_output=True,
+        timeout=90,
+    )
+    output = kit / "submissions/starting_kit/training_output"
+    folds = [read_scores(output / f"fold_{number}/scores.csv") for number in range(N_FOLDS)]
+    return folds, read_scores(output / "bagged_scores.csv")
+
+
+def read_scores(path):
+    """Read a table of scores by step and score; of a learning curve the last point counts."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores = {row.pop("step"): row for row in rows}
+    return {
+        step: {name: float(text) for name, text in row.items() if name not in ("time", "n_bag")}
+        for step, row in scores.items()
+    }
+
+
+def run(words, stack, kit):
+    """Run a command beside the kit, with an account in the environment."""
+    name, password = ADMIN
+    result = subprocess.run(
+        words,
+        cwd=kit.parent,
+        env={
+            "PATH": f"{BIN}:/usr/bin:/bin",
+            "HOME": str(kit.parent),
+            "DATARUN_URL": stack.url,
+            "DATARUN_USERNAME": name,
+            "DATARUN_PASSWORD": password,
+        },
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_the_scores_of_a_kit_are_those_of_ramp_test(stack, kit):
+    folds, bagged = run_ramp_test(kit)
+    lines = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).splitlines()
+    number = None
+
+    for line in lines:
+        line = line.replace("wine", kit.name).replace("score 1", f"score {number}")
+        output = run(["bash", "-c", line], stack, kit)
+        if found := re.match(r"Submission (\d+)", output):
+            number = found[1]
+
+    scores = json.loads((kit.parent / "scores.json").read_text())
+    assert list(scores["folds"].values()) == folds
+    assert scores["bagged"] == bagged
+
+
+def test_a_kit_can_be_run_from_python(stack, kit):
+    (name, score), *_ = run_ramp_test(kit)[1]["test"].items()
+    run(["datarun", "data", "add-kit", kit.name], stack, kit)
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    program = program.replace("wine", kit.name).replace("accuracy", name)
+
+    output = run(
+        [sys.executable, "-c", f"url, auth = {stack.url!r}, {ADMIN}\n{program}"], stack, kit
+    )
+
+    assert float(output) == score
