@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,33 @@ BIN = Path(sys.executable).parent
 N_FOLDS = 3
 
 
-@pytest.fixture(params=["wine", "diabetes"])
-def kit(request, tmp_path):
-    """Copy a kit, since `ramp-test` writes into it."""
-    return shutil.copytree(ROOT / "examples/kits" / request.param, tmp_path / request.param)
+@dataclass(frozen=True)
+class Tried:
+    """A kit's folder, and what `ramp-test` says of its submission."""
+
+    folder: Path
+    folds: list[dict[str, dict[str, float]]]
+    bagged: dict[str, dict[str, float]]
 
 
-def run_ramp_test(kit):
+@pytest.fixture(scope="module", params=["wine", "diabetes"])
+def kit(request, tmp_path_factory):
+    """Copy a kit, since `ramp-test` writes into it, and run that."""
+    folder = tmp_path_factory.mktemp("kits") / request.param
+    shutil.copytree(ROOT / "examples/kits" / request.param, folder)
+    return Tried(folder, *run_ramp_test(folder))
+
+
+def run_ramp_test(folder):
     """Run RAMP's own command, and read the scores that it saves, to all digits."""
     subprocess.run(
         [BIN / "ramp-test", "--submission", "starting_kit", "--save-output"],
-        cwd=kit,
+        cwd=folder,
         check=True,
         capture_output=True,
         timeout=90,
     )
-    output = kit / "submissions/starting_kit/training_output"
+    output = folder / "submissions/starting_kit/training_output"
     folds = [read_scores(output / f"fold_{number}/scores.csv") for number in range(N_FOLDS)]
     return folds, read_scores(output / "bagged_scores.csv")
 
@@ -49,15 +61,15 @@ def read_scores(path):
     }
 
 
-def run(words, stack, kit):
-    """Run a command beside the kit, with an account in the environment."""
+def run(words, stack, folder):
+    """Run a command in a folder, with an account in the environment."""
     name, password = ADMIN
     result = subprocess.run(
         words,
-        cwd=kit.parent,
+        cwd=folder,
         env={
             "PATH": f"{BIN}:/usr/bin:/bin",
-            "HOME": str(kit.parent),
+            "HOME": str(folder),
             "DATARUN_URL": stack.url,
             "DATARUN_USERNAME": name,
             "DATARUN_PASSWORD": password,
@@ -71,29 +83,30 @@ def run(words, stack, kit):
 
 
 def test_the_scores_of_a_kit_are_those_of_ramp_test(stack, kit):
-    folds, bagged = run_ramp_test(kit)
+    name, beside = kit.folder.name, kit.folder.parent
     lines = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).splitlines()
     number = None
 
     for line in lines:
-        line = line.replace("wine", kit.name).replace("score 1", f"score {number}")
-        output = run(["bash", "-c", line], stack, kit)
+        line = line.replace("wine", name).replace("score 1", f"score {number}")
+        output = run(["bash", "-c", line], stack, beside)
         if found := re.match(r"Submission (\d+)", output):
             number = found[1]
 
-    scores = json.loads((kit.parent / "scores.json").read_text())
-    assert list(scores["folds"].values()) == folds
-    assert scores["bagged"] == bagged
+    scores = json.loads((beside / "scores.json").read_text())
+    assert list(scores["folds"].values()) == kit.folds
+    assert scores["bagged"] == kit.bagged
 
 
 def test_a_kit_can_be_run_from_python(stack, kit):
-    (name, score), *_ = run_ramp_test(kit)[1]["test"].items()
-    run(["datarun", "data", "add-kit", kit.name], stack, kit)
+    name, beside = kit.folder.name, kit.folder.parent
+    metric, score = next(iter(kit.bagged["test"].items()))
     (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    program = program.replace("wine", kit.name).replace("accuracy", name)
+    program = program.replace("wine", name).replace("accuracy", metric)
+    run(["datarun", "data", "add-kit", name], stack, beside)
 
     output = run(
-        [sys.executable, "-c", f"url, auth = {stack.url!r}, {ADMIN}\n{program}"], stack, kit
+        [sys.executable, "-c", f"url, auth = {stack.url!r}, {ADMIN}\n{program}"], stack, beside
     )
 
     assert float(output) == score

@@ -30,4 +30,4 @@ def get_test_data(path="."):
 
 def _read_data(path, name):
     table = pd.read_csv(os.path.join(path, "data", name))
-    return table.drop(columns=_target_column_name), table[_target_column_name].to_numpy()
+    return table.drop(columns=_target_column_name), table[_target_column_name].values
