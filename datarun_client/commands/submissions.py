@@ -63,7 +63,8 @@ def submit(
     function get_estimator, feature_extractor.py with FeatureExtractor (fit, transform),
     calibrator.py with Calibrator (fit, predict_proba); and any helper modules.
 
-    If FOLDER is one of the submissions of a RAMP kit, these are the folds of the kit's get_cv.
+    A submission of a RAMP kit, in KIT/submissions, holds what the kit's workflow wants instead, and
+    its folds are those of the kit's get_cv.
     """
     kit = Kit.find(folder)
     if kit is None:

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from datarun_client import Kit, KitError, MissingExtraError, SplitterError
+from datarun_client.cli import datarun
+from datarun_client.exit_codes import ExitCode
 
 PROBLEM = """
 from pathlib import Path
@@ -91,3 +94,23 @@ def test_what_is_wrong_with_a_kit_is_told(make_kit, problem, error, message):
 
     with pytest.raises(error, match=message):
         kit.make_folds()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["data", "add-kit", "."], ExitCode.FAILED, "no RAMP kit: it has no problem.py"),
+        (["score", "1", "--kit", "."], ExitCode.FAILED, "no RAMP kit: it has no problem.py"),
+        (["score", "1"], ExitCode.USAGE, "--kit FOLDER"),
+        (["score", "1", "--data", "wine"], ExitCode.USAGE, "--kit FOLDER"),
+    ],
+)
+def test_a_wrong_command_line_is_told_before_anything_is_asked(
+    tmp_path, monkeypatch, words, status, message
+):
+    monkeypatch.chdir(tmp_path)
+
+    result = CliRunner().invoke(datarun, words)
+
+    assert result.exit_code == status
+    assert message in " ".join(result.output.split())

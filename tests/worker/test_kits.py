@@ -6,6 +6,7 @@ from fold_runs import run_fold, split_reader
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from datarun_client.states import FailureKind
+from datarun_worker.sandbox import SubmissionFailure
 
 PROBLEM = """
 import os
@@ -206,6 +207,13 @@ workflow = Workflow()
 
     assert result.failure_kind is FailureKind.DATA_ERROR
     assert "KeyError: 'model'" in result.log_messages
+
+
+def test_a_worker_without_ramp_says_so(program_engine, tmp_path):
+    problem = "raise ModuleNotFoundError('No RAMP', name='rampwf')"
+
+    with pytest.raises(SubmissionFailure, match=r"pip install 'datarun\[ramp\]' on every worker"):
+        split_reader(program_engine, tmp_path, problem, {})
 
 
 def test_elements_that_nothing_trains_are_the_data_sets_fault(program_engine, tmp_path):
