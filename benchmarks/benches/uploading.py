@@ -135,7 +135,7 @@ def prepare_json(stack: Stack, name: str, content: bytes) -> Send:
 def prepare_form(stack: Stack, name: str, content: bytes) -> Send:
     """Make a data set as a form with the file as a part."""
     fields: list[tuple[str, Any]] = [
-        ("json", ("", orjson.dumps(describe_raw_data(name)), "application/json")),
+        ("json", (None, orjson.dumps(describe_raw_data(name)), "application/json")),
         ("files", (FILE_NAME, content, "application/octet-stream")),
     ]
     request = requests.Request("POST", stack.url, files=fields).prepare()
