@@ -6,6 +6,7 @@ An expired token isn't believed for a moment. Failed logins are slowed (`logins`
 remembered isn't, so that nobody is shut out by another's guesses while at work.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -18,6 +19,7 @@ from datarun_api.accounts import Account, make_account
 from datarun_api.credentials import CredentialsCache, hash_token, is_password
 from datarun_api.errors import make_error_response
 from datarun_api.extensions import db
+from datarun_api.idempotency import answer_once
 from datarun_api.logins import get_failed_logins
 from datarun_api.models import USE_NOTED_EVERY, Token, User
 from datarun_client.states import Role
@@ -43,10 +45,19 @@ def get_account() -> Account:
 
 
 def allow(*roles: Role) -> Callable[[View], View]:
-    """Demand an account of one of these roles, by password or token; `/openapi.json` says so."""
+    """Demand an account of one of these roles, by password or token; `/openapi.json` says so.
+
+    What an account posts with an `Idempotency-Key` is carried out once; workers, whose writes go by
+    attempt, have no such keys.
+    """
 
     def decorate(view: View) -> View:
-        guarded: Any = _any_auth.login_required(role=list(roles))(view)
+        @functools.wraps(view)
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            return answer_once(get_account().id, functools.partial(view, *args, **kwargs))
+
+        demand = _any_auth.login_required(role=list(roles))
+        guarded: Any = demand(view if Role.WORKER in roles else answer)
         # flask-smorest carries what decorators say of a view in this attribute.
         guarded._apidoc = {**getattr(view, "_apidoc", {}), "roles": roles}
         return cast(View, guarded)

@@ -70,6 +70,12 @@ SETTINGS = (
         parse_seconds,
         "Seconds for which an upload is kept after its last part has arrived.",
     ),
+    Setting(
+        "DATARUN_MAX_KEPT_ANSWER",
+        "16M",
+        parse_bytes,
+        "Bytes of an answer that is kept for its `Idempotency-Key`; larger ones are refused.",
+    ),
     Setting("DATARUN_MAX_FILES", "500", parse_count, "Files that one upload may have."),
     Setting(
         "DATARUN_PASSWORD_CACHE",

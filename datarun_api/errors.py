@@ -20,6 +20,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import psycopg
@@ -120,11 +121,19 @@ class ApiError(HTTPException):
         One sentence for a person.
     errors : mapping of str to list of str, optional
         What is wrong and what to do, by field; for a list of objects, by index and field.
+    retry_after : float, optional
+        Seconds after which the same request may be sent again.
     """
 
-    def __init__(self, error: str, errors: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        error: str,
+        errors: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(error)
         self.errors = dict(errors or {})
+        self.retry_after = retry_after
 
 
 class BadInputError(ApiError):
@@ -164,15 +173,7 @@ class TooLargeError(ApiError):
 
 
 class TooManyRequestsError(ApiError):
-    """The same was asked for too often.
-
-    Parameters
-    ----------
-    error : str
-        One sentence for a person.
-    retry_after : int
-        Seconds after which it may be asked for again.
-    """
+    """The same was asked for too often."""
 
     code = 429
 
@@ -194,8 +195,8 @@ def write_http_exception(error: HTTPException) -> Response:
     """Write whatever Flask, webargs or we refused with."""
     if isinstance(error, ApiError):
         response = make_error_response(error.code or 500, str(error.description), error.errors)
-        if isinstance(error, TooManyRequestsError):
-            response.headers["Retry-After"] = str(error.retry_after)
+        if error.retry_after is not None:
+            response.headers["Retry-After"] = str(ceil(error.retry_after))
         return response
     # webargs tells bad fields as {"json": {field: [...]}} in `data`, with 400 or 422.
     data = getattr(error, "data", None) or {}

@@ -62,7 +62,9 @@ class FailedLogins:
         for key in make_keys(name):
             wait = self._ask(self._find_wait, key)
             if wait:
-                raise TooManyRequestsError("Too many failed logins; try again later.", wait)
+                raise TooManyRequestsError(
+                    "Too many failed logins; try again later.", retry_after=wait
+                )
 
     def note(self, name: str) -> None:
         """Count a login that failed."""

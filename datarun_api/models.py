@@ -462,6 +462,24 @@ class Attempt(Base):
         self.failure_kind = kind
 
 
+class IdempotencyKey(Base):
+    """The answer to a POST that was sent with an `Idempotency-Key`."""
+
+    __tablename__ = "idempotency_key"
+
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("account.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    # One hash of the request.
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    status: Mapped[int] = mapped_column()
+    mimetype: Mapped[str] = mapped_column(String(100))
+    # None if the answer showed a secret.
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
 class Turn(Base):
     """When an account was last served from a queue: the one that waited longest comes next."""
 

@@ -19,7 +19,9 @@ from marshmallow.validate import OneOf, Range
 from werkzeug.exceptions import HTTPException
 
 from datarun_api.errors import REFUSALS, write_http_exception
+from datarun_api.idempotency import HEADER as KEY_HEADER
 from datarun_api.schemas import ErrorSchema, FilesField
+from datarun_client.states import Role
 
 ROLES = "x-roles"
 """Where an operation of the document names the roles that may call it."""
@@ -27,6 +29,14 @@ ROLES = "x-roles"
 SECURITY_SCHEMES = {
     "basic": {"type": "http", "scheme": "basic", "description": "Name and password of an account."},
     "bearer": {"type": "http", "scheme": "bearer", "description": "A token of an account."},
+}
+
+KEY_PARAMETER = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "description": "With the same key the same request is carried out once and answered the same.",
+    "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]+$", "minLength": 1, "maxLength": 255},
+    "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
 }
 
 DESCRIPTION = """\
@@ -58,6 +68,9 @@ class ContractPlugin(BasePlugin):
             if roles:
                 sentences = [operation.get("description"), f"Roles: {', '.join(roles)}."]
                 operation["description"] = "\n\n".join(filter(None, sentences))
+            # What `auth.allow` lets all POSTs do but workers'.
+            if method == "post" and roles and Role.WORKER not in roles:
+                operation.setdefault("parameters", []).append(KEY_PARAMETER)
             responses = operation.setdefault("responses", {})
             told = {str(status) for status in responses}
             for status in list_refusals(operation, parameters or []):
@@ -84,6 +97,8 @@ def list_refusals(
         refusals += [HTTPStatus.BAD_REQUEST]
     if in_path:
         refusals += [HTTPStatus.NOT_FOUND]
+    if KEY_PARAMETER in parameters:
+        refusals += [HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE]
     if "attempt" in in_path:  # it may be over, and another one the newest
         refusals += [HTTPStatus.CONFLICT]
     if ROLES in operation:

@@ -6,7 +6,9 @@ again by the reconciler, so that failing to enqueue is logged and not raised.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -33,6 +35,10 @@ FAILURE_TTL = 600
 
 FOLD_JOB = "fold-"
 """What the ids of folds' jobs begin with."""
+
+Held = list[tuple[str, list[EnqueueData]]]
+
+_held: ContextVar[Held | None] = ContextVar("held", default=None)
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +100,25 @@ class Queues:
         job_ids: list[str] = queue.get_job_ids(0, limit)
         return job_ids
 
+    @contextmanager
+    def holding_jobs(self) -> Iterator[None]:
+        """Put the jobs of a block on the queues at its end; none after an error."""
+        held: Held = []
+        token = _held.set(held)
+        try:
+            yield
+        finally:
+            _held.reset(token)
+        for name, jobs in held:
+            self._enqueue(name, jobs)
+
     def _enqueue(self, name: str, jobs: Iterable[EnqueueData]) -> None:
         jobs = list(jobs)
         if not jobs:
+            return
+        held = _held.get()
+        if held is not None:
+            held.append((name, jobs))
             return
         queue = RQQueue(name, connection=self.connection, serializer=JSONSerializer)
         try:

@@ -12,6 +12,7 @@ a split that waits and has no job                  enqueues it
 a fold that waits for a split which is over        queues or ends it
 a worker not heard of for a day                    forgets it
 a file that nothing refers to for an hour          deletes it
+an answer kept for its key for a day               forgets it
 =================================================  ==========================================
 
 A cancelled attempt that still runs needs no rule: it has lost its lease, so its worker's next call
@@ -42,6 +43,7 @@ from datarun_api.extensions import db, get_queues
 from datarun_api.fold_queue import is_queued
 from datarun_api.folds import enqueue_queued, lose_attempt
 from datarun_api.garbage import collect_files
+from datarun_api.idempotency import forget_keys
 from datarun_api.leases import get_lease
 from datarun_api.models import Outcome, RawData, Submission, SubmissionFold, Worker
 from datarun_api.queues import FOLD_JOB
@@ -123,6 +125,7 @@ class Reconciler:
         if time.monotonic() - self._collected_at > COLLECT_INTERVAL:
             forget_workers()
             collect_files()
+            forget_keys()
             self._collected_at = time.monotonic()
 
     def _is_in_charge(self) -> bool:

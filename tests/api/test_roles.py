@@ -66,6 +66,7 @@ TABLE = {
     f"POST {SPLIT}/lease/": WORKERS,
     f"POST {SPLIT}/release/": WORKERS,
     f"POST {SPLIT}/result/": WORKERS,
+    "GET /runapp/submission/<databoard_s_id>/": READERS,
 }
 
 CONVERTER, BRACKETS = re.compile(r"<[^<>]+:([^:<>]+)>"), r"<\1>"
