@@ -21,6 +21,7 @@ from datarun_api.rate_limits import init_rate_limits
 from datarun_api.security_headers import register_security_headers
 from datarun_api.storage import Storage
 from datarun_api.timings import init_timings
+from datarun_api.waiting import Listener, make_connect
 from datarun_client import __version__
 
 POOL = {
@@ -94,6 +95,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     migrate.init_app(app, db, directory=str(Path(__file__).parent / "migrations"))
     app.extensions["datarun_storage"] = Storage(Path(app.config["STORAGE"]))
     app.extensions["datarun_queues"] = Queues(app.config["REDIS_URL"], app.config["DATA_QUEUE"])
+    app.extensions["datarun_listener"] = Listener(make_connect(app), app.config["MAX_WAITERS"])
     init_auth(app)
     init_logins(app)
     init_rate_limits(app)

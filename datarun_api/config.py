@@ -76,6 +76,18 @@ SETTINGS = (
         parse_bytes,
         "Bytes of an answer that is kept for its `Idempotency-Key`; larger ones are refused.",
     ),
+    Setting(
+        "DATARUN_MAX_WAITERS",
+        "32",
+        parse_count,
+        "Requests of a process that may wait at once; it needs more threads than that.",
+    ),
+    Setting(
+        "DATARUN_KEEP_EVENTS",
+        "604800",
+        parse_seconds,
+        "Seconds for which the events of folds are kept.",
+    ),
     Setting("DATARUN_MAX_FILES", "500", parse_count, "Files that one upload may have."),
     Setting(
         "DATARUN_PASSWORD_CACHE",

@@ -9,7 +9,8 @@
     ├── NotAcceptableError    406
     ├── ConflictError     409   what exists says otherwise
     ├── TooLargeError     413
-    └── TooManyRequestsError  429
+    ├── TooManyRequestsError  429
+    └── BusyError         503   come back later
 
 Views and the functions that they call raise these; `write_http_exception` writes them, and with
 them whatever Flask, webargs and the database raise on their own. `REFUSALS` says of each status
@@ -177,9 +178,11 @@ class TooManyRequestsError(ApiError):
 
     code = 429
 
-    def __init__(self, error: str, retry_after: int) -> None:
-        super().__init__(error)
-        self.retry_after = retry_after
+
+class BusyError(ApiError):
+    """There is no room for this now; the same request may come back later."""
+
+    code = 503
 
 
 def make_error_response(

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -104,6 +105,8 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(Text)
     # The account whose data a viewer reads.
     views_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"))
+    # The number of the last event of its folds that was deleted for its age.
+    events_trimmed_to: Mapped[int] = mapped_column(BigInteger, default=0)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -478,6 +481,22 @@ class IdempotencyKey(Base):
     # None if the answer showed a secret.
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
+class FoldEvent(Base):
+    """A change of a fold's state; written by a trigger, as `events` tells."""
+
+    __tablename__ = "fold_event"
+    __table_args__ = (Index("ix_fold_event_owner_id", "owner_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    databoard_sf_id: Mapped[int] = mapped_column()
+    databoard_s: Mapped[int] = mapped_column()
+    state: Mapped[State] = mapped_column(enum_column(State))
+    failure_kind: Mapped[FailureKind | None] = mapped_column(enum_column(FailureKind))
+    attempt: Mapped[int] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)
 
 
 class Turn(Base):

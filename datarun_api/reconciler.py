@@ -13,6 +13,7 @@ a fold that waits for a split which is over        queues or ends it
 a worker not heard of for a day                    forgets it
 a file that nothing refers to for an hour          deletes it
 an answer kept for its key for a day               forgets it
+an event older than ``DATARUN_KEEP_EVENTS``        deletes it
 =================================================  ==========================================
 
 A cancelled attempt that still runs needs no rule: it has lost its lease, so its worker's next call
@@ -39,6 +40,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from datarun_api.events import trim_events
 from datarun_api.extensions import db, get_queues
 from datarun_api.fold_queue import is_queued
 from datarun_api.folds import enqueue_queued, lose_attempt
@@ -126,6 +128,7 @@ class Reconciler:
             forget_workers()
             collect_files()
             forget_keys()
+            trim_events()
             self._collected_at = time.monotonic()
 
     def _is_in_charge(self) -> bool:

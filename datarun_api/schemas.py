@@ -40,6 +40,9 @@ from datarun_client.states import (
 MAX_ID = 2**31 - 1
 MAX_RANDOM_STATE = 2**32 - 1
 MAX_BIG = 2**63 - 1
+MAX_PAGE = 1000
+MAX_WAIT = 60
+MAX_CURSOR = 32 * MAX_PAGE
 MAX_TIME_LIMIT = 30 * 24 * 3600.0
 
 MAX_UNPACKED = 1 << 31
@@ -49,9 +52,11 @@ MAX_UNPACKED = 1 << 31
 BYTES_FORMAT = "base64-zlib"
 INDICES_FORMAT = "base64-zlib-int64"
 PREDICTIONS_FORMAT = "base64-zlib-float64"
+CURSOR_FORMAT = "datarun-cursor"
 """How the document names the wire texts; `datarun_client.codec` reads and writes them."""
 
 EXAMPLE_ROWS = encode_indices(range(4))
+EXAMPLE_CURSOR = encode_indices([10, 1])
 EXAMPLE_PREDICTIONS = encode_predictions(np.array([[0.9, 0.1], [0.2, 0.8]]))
 EXAMPLE_SHA256 = hashlib.sha256(b"datarun").hexdigest()
 EXAMPLE_UPLOAD = "8c2f0ad2-3c0a-4a5d-9d0e-6a1f4f1f2b7e"
@@ -644,12 +649,73 @@ class PredictionListInputSchema(ma.Schema):
 
 
 class PredictionNewInputSchema(ma.Schema):
-    """The data set whose new predictions are asked for."""
+    """Which new predictions are asked for, and in which form."""
 
     raw_data_id = Id(
         allow_none=True,
         load_default=None,
         metadata=describe("Only this data set's; all if it is left out.", 3),
+    )
+    ack = fields.String(
+        allow_none=True,
+        load_default=None,
+        validate=validate.Length(max=MAX_CURSOR),
+        metadata=describe(
+            "Asks for the acknowledging form: an empty text first, then the last answer's `ack`.",
+            "",
+            format=CURSOR_FORMAT,
+        ),
+    )
+    limit = Whole(
+        1,
+        MAX_PAGE,
+        load_default=100,
+        metadata=describe("Folds of an answer in the acknowledging form.", 100),
+    )
+
+
+class PredictionPageSchema(ma.Schema):
+    """New predictions, and what acknowledges them."""
+
+    predictions = fields.List(fields.Nested(PredictionSchema), required=True)
+    ack = fields.String(
+        required=True,
+        metadata=describe("Send it with the next request once you have these.", EXAMPLE_CURSOR),
+    )
+
+
+class WaitSchema(ma.Schema):
+    """How long an answer may wait for something to happen."""
+
+    wait = fields.Integer(
+        load_default=0,
+        validate=validate.Range(0, MAX_WAIT),
+        metadata=describe("Seconds that the answer may wait for something to happen.", 30),
+    )
+
+
+class EventHeaderSchema(ma.Schema):
+    """Where a reader of events goes on."""
+
+    last_event_id = fields.Integer(
+        data_key="Last-Event-ID",
+        validate=validate.Range(0, MAX_BIG),
+        metadata=describe(
+            "The last event that is known; by default what happens from now on.", 1234
+        ),
+    )
+
+
+class EventSchema(ma.Schema):
+    """A Server-Sent Event, as a client reads it off the stream."""
+
+    id = fields.String(metadata=describe("Where `Last-Event-ID` goes on.", "1234"))
+    event = fields.String(metadata=describe("`fold`, or `reset` if events are gone.", "fold"))
+    retry = fields.Integer(metadata=describe("Milliseconds until it connects again.", 2000))
+    data = fields.String(
+        metadata=describe(
+            "JSON.", '{"databoard_sf_id": 10, "databoard_s": 1, "state": "TESTED", "attempt": 1}'
+        ),
     )
 
 

@@ -33,7 +33,8 @@ WEB_WORKERS = 2
 
 WEB_THREADS = 8
 """Requests mostly wait for PostgreSQL, so a process serves several at once; each thread holds at
-most one database connection, which keeps both processes far below PostgreSQL's limit."""
+most one database connection, which keeps both processes far below PostgreSQL's limit. Those that
+wait for a fold (`waiting`) hold none, and get threads besides."""
 
 WEB_TIMEOUT = 120
 """Seconds without a sign of life after which gunicorn replaces one of its processes."""
@@ -108,6 +109,7 @@ class Stack:
         self._database_url: str | None = config["DATABASE_URL"]
         self._redis_url: str | None = config["REDIS_URL"]
         self._data_queue: str = config["DATA_QUEUE"]
+        self._max_waiters: int = config["MAX_WAITERS"]
         self._first_account = {
             setting.name: environ[setting.name]
             for setting in STANDALONE_SETTINGS
@@ -177,7 +179,7 @@ class Stack:
             "--bind": f"fd://{descriptor}",
             "--worker-class": "gthread",
             "--workers": WEB_WORKERS,
-            "--threads": WEB_THREADS,
+            "--threads": WEB_THREADS + self._max_waiters,
             "--timeout": WEB_TIMEOUT,
             "--graceful-timeout": WEB_GRACE,
             "--keep-alive": KEEP_ALIVE,

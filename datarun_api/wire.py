@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from datarun_api.folds import list_inputs
-from datarun_api.models import MEASURES, Attempt, RawData, SubmissionFold, Upload
+from datarun_api.models import MEASURES, Attempt, FoldEvent, RawData, SubmissionFold, Upload
 from datarun_api.progress import describe_progress
 from datarun_client.codec import encode_base64
 from datarun_client.workflow_elements import find_workflow_elements
@@ -119,6 +119,18 @@ def dump_attempt(attempt: Attempt, fold: SubmissionFold) -> dict[str, Any]:
         else attempt.log_messages or "",
         "hash_files": attempt.hash_files,
         "measures": attempt.measures,
+    }
+
+
+def dump_event(event: FoldEvent) -> dict[str, Any]:
+    """Show a change of a fold's state, as the data of a Server-Sent Event."""
+    return {
+        "databoard_sf_id": event.databoard_sf_id,
+        "databoard_s": event.databoard_s,
+        "state": event.state,
+        "failure_kind": event.failure_kind,
+        "attempt": event.attempt,
+        "created_at": event.created_at,
     }
 
 

@@ -102,6 +102,7 @@ def app(servers, tmp_path_factory):
     yield app
     with app.app_context():
         db.engine.dispose()
+    app.extensions["datarun_listener"].close()
     app.extensions["datarun_queues"].connection.close()
 
 

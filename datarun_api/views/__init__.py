@@ -5,6 +5,7 @@ from flask_smorest import Api
 
 from datarun_api.views import (
     documentation,
+    events,
     files,
     health,
     predictions,
@@ -20,7 +21,7 @@ PREFIX = "/runapp"
 
 def register(app: Flask, api: Api) -> None:
     """Give the application its views; those of `api` stand in `/openapi.json`."""
-    for module in (raw_data, submission_folds, predictions, uploads, files, workers):
+    for module in (raw_data, submission_folds, predictions, uploads, files, events, workers):
         api.register_blueprint(module.blueprint, url_prefix=PREFIX)
     api.register_blueprint(
         worker.blueprint, url_prefix=PREFIX, parameters=[worker.PROTOCOL_PARAMETER]

@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 from flask.views import MethodView
 
+from datarun_api.acknowledgement import hand_out_page
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
+from datarun_api.errors import BadInputError
 from datarun_api.folds import hand_out_new, is_among, mark_handed_out
+from datarun_api.idempotency import HEADER
 from datarun_api.listing import Listing, send_all
 from datarun_api.models import SubmissionFold
 from datarun_api.negotiation import (
@@ -27,8 +30,11 @@ from datarun_api.schemas import (
     ErrorSchema,
     PredictionListInputSchema,
     PredictionNewInputSchema,
+    PredictionPageSchema,
     PredictionSchema,
+    WaitSchema,
 )
+from datarun_api.waiting import wait_for
 from datarun_api.wire import PREDICTION_FIELDS, dump_prediction
 from datarun_client.states import Role
 
@@ -59,15 +65,32 @@ class GetTestPredictionNew(MethodView):
 
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.arguments(PredictionNewInputSchema)
-    @blueprint.response(200, PredictionSchema(many=True))
+    @blueprint.arguments(WaitSchema, location="query")
+    @blueprint.response(
+        200,
+        {"oneOf": [{"type": "array", "items": PredictionSchema}, PredictionPageSchema]},
+        description="A list; with `ack` the acknowledging form.",
+    )
     @blueprint.alt_response(404, schema=ErrorSchema, description="There is no such data set.")
-    def post(self, payload: dict[str, Any]) -> Response:
-        """Get, once, predictions and measures of the folds that weren't handed out yet."""
+    def post(self, payload: dict[str, Any], query: dict[str, Any]) -> Response:
+        """Get predictions and measures that are new; if there are none, wait for them.
+
+        Without `ack` each fold is handed out once, and with `ack` until that is acknowledged.
+        """
+        check_no_key(query["wait"])
         owner_id = get_account().namespace
         raw_data_id = payload["raw_data_id"]
         if raw_data_id is not None:
             get_raw_data(owner_id, raw_data_id, "raw_data_id")
-        return jsonify([dump_prediction(fold) for fold in hand_out_new(owner_id, raw_data_id)])
+        if payload["ack"] is None:
+            folds = wait_for(owner_id, query["wait"], lambda: hand_out_new(owner_id, raw_data_id))
+            return jsonify([dump_prediction(fold) for fold in folds])
+        page = wait_for(
+            owner_id,
+            query["wait"],
+            lambda: hand_out_page(owner_id, raw_data_id, payload["ack"], payload["limit"]),
+        )
+        return jsonify(predictions=[dump_prediction(fold) for fold in page.folds], ack=page.cursor)
 
 
 @blueprint.route(
@@ -89,3 +112,16 @@ class PredictionDetail(MethodView):
         """Get one fold's predictions: as an ``.npy`` file, or as text in JSON."""
         send = choose_type({NPY: send_npy, JSON: send_array})
         return send(get_predictions(get_account().namespace, databoard_sf_id, part))
+
+
+def check_no_key(wait: int) -> None:
+    """Refuse to wait inside the transaction that an `Idempotency-Key` needs.
+
+    Raises
+    ------
+    BadInputError
+        If the request has such a key and wants to wait.
+    """
+    if wait and HEADER in request.headers:
+        text = f"Doesn't go with {HEADER}; with `ack` a lost answer loses nothing."
+        raise BadInputError(text, {"wait": [text]})

@@ -5,11 +5,13 @@ from typing import Any
 
 from flask import Response, jsonify
 from flask.views import MethodView
+from sqlalchemy import select
 
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
 from datarun_api.bodies import Body, describe_body, read_body
 from datarun_api.errors import BadInputError
+from datarun_api.extensions import db
 from datarun_api.fold_filters import make_conditions
 from datarun_api.fold_intake import BulkError, accept_folds
 from datarun_api.folds import cancel_fold, get_fold, list_attempts
@@ -30,7 +32,9 @@ from datarun_api.schemas import (
     SubmissionFoldDetailSchema,
     SubmissionFoldInputSchema,
     SubmissionFoldPostedSchema,
+    WaitSchema,
 )
+from datarun_api.waiting import wait_for
 from datarun_api.wire import (
     FOLD_FIELDS,
     LIGHT_FIELDS,
@@ -38,7 +42,7 @@ from datarun_api.wire import (
     dump_fold_detail,
     dump_posted_fold,
 )
-from datarun_client.states import Role
+from datarun_client.states import Role, State
 
 blueprint = Blueprint(
     "submissionfold", __name__, description="Submissions on cross-validation folds."
@@ -103,10 +107,13 @@ class SubmissionFoldDetail(MethodView):
     """One fold."""
 
     @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @blueprint.arguments(WaitSchema, location="query")
     @blueprint.response(200, SubmissionFoldDetailSchema)
     @blueprint.alt_response(404, schema=ErrorSchema)
-    def get(self, databoard_sf_id: int) -> Response:
-        """Get one fold with all its fields, and how far it is."""
+    @blueprint.alt_response(503, schema=ErrorSchema, description="Too many wait already.")
+    def get(self, query: dict[str, Any], databoard_sf_id: int) -> Response:
+        """Get one fold with all its fields, and how far it is; wait until its state changes."""
+        wait_for_change(get_account().namespace, databoard_sf_id, query["wait"])
         return jsonify(dump_fold_detail(get_fold(get_account().namespace, databoard_sf_id)))
 
     @allow(Role.ADMIN, Role.PLATFORM)
@@ -164,6 +171,16 @@ def make_listing(query: dict[str, Any], names: Sequence[str]) -> Listing:
     page = {name: query[name] for name in ("limit", "cursor") if name in query}
     names = query.get("names", names)
     return Listing(SubmissionFold.databoard_sf_id, names, conditions, **page)
+
+
+def wait_for_change(owner_id: int, databoard_sf_id: int, seconds: int) -> None:
+    """Wait until a fold has another state than now; not at all if it is final or isn't there."""
+    query = select(SubmissionFold.state).where(
+        SubmissionFold.owner_id == owner_id, SubmissionFold.databoard_sf_id == databoard_sf_id
+    )
+    first: State | None = db.session.scalar(query) if seconds else None
+    if first is not None and not first.is_final:
+        wait_for(owner_id, seconds, lambda: db.session.scalar(query) is not first)
 
 
 def load_folds(body: Body) -> list[dict[str, Any]]:

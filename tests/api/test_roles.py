@@ -50,6 +50,7 @@ TABLE = {
     "GET /runapp/submission/<databoard_s_id>/files/<name>": READERS,
     "POST /runapp/testpredictions/list/": PLATFORMS,
     "POST /runapp/testpredictions/new/": PLATFORMS,
+    "GET /runapp/events/": READERS,
     "GET /runapp/workers/": READERS,
     "GET /runapp/queues/": READERS,
     "POST /runapp/worker/heartbeat/": WORKERS,

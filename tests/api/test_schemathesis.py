@@ -20,7 +20,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.config._checks import POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES
 from schemathesis.engine import StopReason, events, from_schema
 
-from datarun_api import schemas
+from datarun_api import schemas, views
+from datarun_api.views import predictions, submission_folds
 from datarun_client.codec import encode_bytes, encode_indices, encode_predictions
 from tests.conftest import PASSWORD
 
@@ -64,6 +65,14 @@ FORMATS = {
 
 for name, strategy in FORMATS.items():
     schemathesis.openapi.format(name, strategy)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """Let no answer wait, and every stream end soon: what waits has tests of its own."""
+    for module in (predictions, submission_folds):
+        monkeypatch.setattr(module, "wait_for", lambda owner_id, seconds, look: look())
+    monkeypatch.setattr(views.events, "MAX_STREAM", 0.0)
 
 
 def load(api_url, headers, n_examples, without=()):

@@ -1,0 +1,217 @@
+"""Requests that wait until something happens to their account's folds.
+
+::
+
+    a commit ──NOTIFY──► PostgreSQL ──► one listening connection a process ──► waiting threads
+
+Each process that has waiting requests listens with one connection of its own, in one thread, and
+wakes those who wait for the account that a notification names (`events` tells where these come
+from). A notification says only that it is worth looking again; the truth is in the tables. So
+nothing depends on it that a lost one could break: whoever waits begins to do so before it looks, is
+woken whenever the connection is made anew, after a restart of PostgreSQL, say, and looks again now
+and then anyway.
+
+A waiting request holds a thread of its process and no database connection. At most
+``DATARUN_MAX_WAITERS`` of a process wait at once, the others are told to come back later; a process
+must have more threads than that, or waiting would keep it from answering.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import psycopg
+from flask import Flask, current_app
+
+from datarun_api.errors import BusyError
+from datarun_api.extensions import db
+
+CHANNEL = "datarun_fold_event"
+"""What revision 0009 notifies."""
+
+RECHECK = 15.0
+"""Seconds after which a waiting thread looks again, woken or not."""
+
+REST = 0.05
+"""Seconds between two looks of a thread, however often it is woken."""
+
+TICK = 1.0
+"""Seconds after which the listener looks whether it is still needed."""
+
+PING = 15.0
+"""Seconds of silence after which the listener asks PostgreSQL for a sign of life."""
+
+RETRY_AFTER = 5.0
+"""Seconds after which one who found no place to wait may come back."""
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Waiter:
+    """One thread that waits for an account's folds."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self._looked_at = time.monotonic()
+
+    def wake(self) -> None:
+        """Let it look again."""
+        self._woken.set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until it is woken, or for some seconds; what woke it before counts."""
+        self._woken.wait(seconds)
+        time.sleep(max(0.0, self._looked_at + REST - time.monotonic()))
+        self._looked_at = time.monotonic()
+        self._woken.clear()
+
+
+class Listener:
+    """Wakes this process's waiting threads.
+
+    Parameters
+    ----------
+    connect : callable
+        Makes a connection in autocommit mode.
+    max_waiters : int
+    """
+
+    def __init__(self, connect: Callable[[], psycopg.Connection], max_waiters: int) -> None:
+        self._connect = connect
+        self._max_waiters = max_waiters
+        self._lock = threading.Lock()
+        self._waiters: dict[Waiter, int] = {}
+        self._thread: threading.Thread | None = None
+        self._is_closed = threading.Event()
+
+    def add(self, owner_id: int) -> Waiter:
+        """Find a place to wait for an account's folds; `remove` gives it back.
+
+        Raises
+        ------
+        BusyError
+            If too many wait already.
+        """
+        with self._lock:
+            if len(self._waiters) >= self._max_waiters:
+                raise BusyError(
+                    "Too many requests wait; ask without waiting, or later.",
+                    retry_after=RETRY_AFTER,
+                )
+            waiter = Waiter()
+            self._waiters[waiter] = owner_id
+            # Not before somebody waits: a process that forks has no thread then.
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+                self._thread.start()
+        return waiter
+
+    def remove(self, waiter: Waiter) -> None:
+        """Give a place back; once is enough."""
+        with self._lock:
+            self._waiters.pop(waiter, None)
+
+    @contextlib.contextmanager
+    def waiting(self, owner_id: int) -> Iterator[Waiter]:
+        """Hold a place as long as the context lasts; errors as of `add`."""
+        waiter = self.add(owner_id)
+        try:
+            yield waiter
+        finally:
+            self.remove(waiter)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._is_closed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _listen(self) -> None:
+        while not self._is_closed.is_set():
+            try:
+                with self._connect() as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    self._wake(None)
+                    self._follow(connection)
+            except psycopg.OperationalError as error:
+                logger.warning("can't listen to PostgreSQL (%s)", error.__class__.__name__)
+                self._is_closed.wait(TICK)
+
+    def _follow(self, connection: psycopg.Connection) -> None:
+        heard_at = time.monotonic()
+        while not self._is_closed.is_set():
+            for notification in connection.notifies(timeout=TICK):
+                heard_at = time.monotonic()
+                self._wake(int(notification.payload))
+                if self._is_closed.is_set():
+                    return
+            if time.monotonic() - heard_at > PING:
+                connection.execute("SELECT 1")
+                heard_at = time.monotonic()
+
+    def _wake(self, owner_id: int | None) -> None:
+        """Wake who waits for an account, or everybody."""
+        with self._lock:
+            for waiter, account in self._waiters.items():
+                if owner_id in (None, account):
+                    waiter.wake()
+
+
+def get_listener() -> Listener:
+    """Find this process's listener."""
+    listener: Listener = current_app.extensions["datarun_listener"]
+    return listener
+
+
+def make_connect(app: Flask) -> Callable[[], psycopg.Connection]:
+    """Make what connects to an application's database, beside its pool and in any thread."""
+
+    def connect() -> psycopg.Connection:
+        with app.app_context():
+            args, options = db.engine.dialect.create_connect_args(db.engine.url)
+        return psycopg.connect(*args, **{"connect_timeout": 10, **options}, autocommit=True)
+
+    return connect
+
+
+def wait_for(owner_id: int, seconds: float, look: Callable[[], T]) -> T:
+    """Look until there is something to see, or the time is over.
+
+    Parameters
+    ----------
+    owner_id : int
+        The account whose folds it depends on.
+    seconds : float
+    look : callable
+        What it returns is true if there is something.
+
+    Returns
+    -------
+    object
+        What was seen last.
+
+    Raises
+    ------
+    BusyError
+        If too many wait already.
+    """
+    deadline = time.monotonic() + seconds
+    seen = look()
+    if seen or not seconds:
+        return seen
+    with get_listener().waiting(owner_id) as waiter:
+        # What happened before the place was taken wakes nobody.
+        while not (seen := look()) and (left := deadline - time.monotonic()) > 0:
+            release_connection()
+            waiter.wait(min(left, RECHECK))
+    return seen
+
+
+def release_connection() -> None:
+    """Give this request's database connection back, for as long as it waits."""
+    db.session.remove()

@@ -1,0 +1,161 @@
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from datarun_api.waiting import Listener, get_listener
+from tests.api.payloads import claim_fold, make_fold, prepare, run_fold
+from tests.conftest import wait_until
+
+LONG = 50
+"""Seconds that a test's request asks to wait; none does, or the suite's deadline ends it."""
+
+
+@pytest.fixture
+def fold(platform, worker):
+    """A fold that waits for a worker."""
+    raw_data = prepare(platform, worker)
+    assert platform.post("submissionfold/", make_fold(raw_data)).status_code == 201
+    return 10
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+@pytest.fixture
+def is_waiting(context, platform):
+    """Wait until some requests of the account wait."""
+
+    def wait(number=1):
+        wait_until(lambda: count_waiters(platform) == number, "a waiting request")
+
+    return wait
+
+
+def count_waiters(platform):
+    return list(get_listener()._waiters.copy().values()).count(platform.id)
+
+
+def test_a_fold_is_shown_when_its_state_changes(platform, worker, fold, threads, is_waiting):
+    answer = threads.submit(platform.get, f"submissionfold/10/?wait={LONG}")
+    is_waiting()
+    claim_fold(worker, platform)
+
+    worker.post(f"worker/folds/{platform.id}/10/1/phase/", {"state": "TRAINED"})
+
+    assert answer.result().json["state"] == "TRAINED"
+
+
+def test_a_final_fold_is_shown_at_once(platform, worker, fold):
+    run_fold(worker, platform)
+
+    assert platform.get(f"submissionfold/10/?wait={LONG}").json["state"] == "TESTED"
+
+
+def test_what_doesnt_change_is_shown_when_the_time_is_over(platform, fold):
+    assert platform.get("submissionfold/10/?wait=1").json["state"] == "TODO"
+
+
+def test_a_fold_that_isnt_there_is_not_waited_for(platform):
+    assert platform.get(f"submissionfold/404/?wait={LONG}").status_code == 404
+
+
+def test_a_fold_that_is_deleted_meanwhile_is_not_found(platform, worker, fold, threads, is_waiting):
+    answer = threads.submit(platform.get, "submissionfold/10/?wait=2")
+    is_waiting()
+
+    assert platform.call("DELETE", "submission/1/").status_code == 204
+
+    assert answer.result().status_code == 404
+
+
+@pytest.mark.parametrize("payload", [{}, {"ack": ""}])
+def test_new_predictions_are_waited_for(platform, worker, fold, threads, is_waiting, payload):
+    answer = threads.submit(platform.post, f"testpredictions/new/?wait={LONG}", payload)
+    is_waiting()
+
+    run_fold(worker, platform)
+
+    answered = answer.result().json
+    entries = answered if payload == {} else answered["predictions"]
+    assert [entry["databoard_sf_id"] for entry in entries] == [10]
+
+
+def test_no_new_predictions_are_an_answer_too(platform):
+    assert platform.post("testpredictions/new/?wait=1", {}).json == []
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "x", "1.5"])
+@pytest.mark.parametrize("path", ["submissionfold/10/", "testpredictions/new/"])
+def test_what_is_no_time_is_refused(platform, path, wait):
+    method = "GET" if "fold" in path else "POST"
+
+    response = platform.call(method, f"{path}?wait={wait}", json={} if method == "POST" else None)
+
+    assert response.status_code == 400
+    assert "wait" in response.json["errors"]
+
+
+def test_a_key_doesnt_go_with_waiting(platform):
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+
+    response = platform.post("testpredictions/new/?wait=5", {}, headers=headers)
+
+    assert response.status_code == 400
+    assert "ack" in response.json["errors"]["wait"][0]
+
+
+def test_too_many_are_told_to_come_back(platform, fold, context, monkeypatch):
+    listener = get_listener()
+    monkeypatch.setattr(listener, "_max_waiters", 0)
+
+    waiting = platform.get("submissionfold/10/?wait=5")
+    following = platform.get("events/")
+
+    assert waiting.status_code == following.status_code == 503
+    assert waiting.headers["Retry-After"] == "5"
+    assert set(waiting.json) == {"error", "errors"}
+    assert platform.get("submissionfold/10/").status_code == 200
+
+
+def test_a_waiting_request_holds_no_connection(platform, fold, threads, is_waiting, context):
+    from datarun_api.extensions import db
+
+    answers = [threads.submit(platform.get, "submissionfold/10/?wait=2") for _ in range(3)]
+    is_waiting(3)
+
+    wait_until(lambda: db.engine.pool.checkedout() == 0, "the connections to be given back", 1.5)
+    for answer in answers:
+        assert answer.result().status_code == 200
+
+
+def test_a_place_is_given_back_by_a_stream_that_never_began(app, platform):
+    with app.app_context():
+        assert platform.call("HEAD", "events/").status_code == 200
+
+        assert count_waiters(platform) == 0
+
+
+def test_a_server_that_is_away_is_asked_again(monkeypatch):
+    import psycopg
+
+    from datarun_api import waiting
+
+    monkeypatch.setattr(waiting, "TICK", 0.01)
+    tried = threading.Event()
+    n_tries = []
+
+    def connect():
+        n_tries.append(1)
+        if len(n_tries) > 2:
+            tried.set()
+        raise psycopg.OperationalError("away")
+
+    listener = Listener(connect, 1)
+    with listener.waiting(1):
+        assert tried.wait(30)
+    listener.close()
