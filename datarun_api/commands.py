@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
-from flask import Flask
+from flask import Flask, current_app
 from flask.cli import AppGroup, ScriptInfo, with_appcontext
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
 from datarun_api.accounts import INCLUDED
 from datarun_api.credentials import create_token, hash_password
+from datarun_api.deliveries import delivering
 from datarun_api.extensions import db
 from datarun_api.home import load_servers
 from datarun_api.models import Token, User
@@ -193,9 +194,13 @@ def revoke_token(number: int) -> None:
 @click.command("reconcile")
 @with_appcontext
 def run_reconciler() -> None:
-    """Find folds that would wait for ever, and enqueue them again; runs until it is stopped."""
+    """Find folds that would wait for ever, and enqueue them again; runs until it is stopped.
+
+    Webhooks are called from here, too.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    reconcile_forever()
+    with delivering(current_app._get_current_object()):  # type: ignore[attr-defined]
+        reconcile_forever()
 
 
 def find_user(name: str) -> User:

@@ -6,6 +6,7 @@ from typing import Any
 
 import limits
 
+from datarun_api.outbound import parse_networks
 from datarun_client.errors import SettingError
 from datarun_client.settings import (
     Setting,
@@ -87,6 +88,12 @@ SETTINGS = (
         "604800",
         parse_seconds,
         "Seconds for which the events of folds are kept.",
+    ),
+    Setting(
+        "DATARUN_WEBHOOK_NETWORKS",
+        "",
+        parse_networks,
+        "Networks that webhooks may call though they aren't public, such as `10.1.0.0/16,::1`.",
     ),
     Setting("DATARUN_MAX_FILES", "500", parse_count, "Files that one upload may have."),
     Setting(

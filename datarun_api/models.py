@@ -498,6 +498,72 @@ class FoldEvent(Base):
     attempt: Mapped[int] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)
 
+    @property
+    def message_id(self) -> str:
+        """How a webhook's messages name it; every try has the same name."""
+        return f"fold_event_{self.id}"
+
+
+class Webhook(Base):
+    """An address that is called when a fold of a data set gets one of some states."""
+
+    __tablename__ = "webhook"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    raw_data_id: Mapped[int] = mapped_column(
+        ForeignKey("raw_data.id", ondelete="CASCADE"), index=True
+    )
+    url: Mapped[str] = mapped_column(Text)
+    states: Mapped[list[str]] = mapped_column()
+    # Not a hash: every message is signed with it.
+    secret: Mapped[bytes] = mapped_column(LargeBinary)
+    # The last event that its deliveries were made of.
+    last_event_id: Mapped[int] = mapped_column(BigInteger)
+    # How many calls failed since one succeeded, and since when.
+    n_failures: Mapped[int] = mapped_column(default=0)
+    failing_since: Mapped[datetime | None] = mapped_column()
+    paused_until: Mapped[datetime | None] = mapped_column()
+    disabled_at: Mapped[datetime | None] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    def recover(self) -> None:
+        """Forget that calls failed."""
+        self.n_failures = 0
+        self.failing_since = self.paused_until = self.disabled_at = None
+
+
+class WebhookDelivery(Base):
+    """What a webhook is called about, and how that went."""
+
+    __tablename__ = "webhook_delivery"
+    __table_args__ = (
+        Index(
+            "ix_webhook_delivery_due",
+            "webhook_id",
+            "next_try_at",
+            postgresql_where=text("next_try_at IS NOT NULL"),
+        ),
+    )
+
+    webhook_id: Mapped[int] = mapped_column(
+        ForeignKey("webhook.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    event_id: Mapped[int] = mapped_column(
+        BigInteger,
+        ForeignKey("fold_event.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+        index=True,
+    )
+    n_tries: Mapped[int] = mapped_column(default=0)
+    # None once it was delivered or given up.
+    next_try_at: Mapped[datetime | None] = mapped_column()
+    tried_at: Mapped[datetime | None] = mapped_column()
+    delivered_at: Mapped[datetime | None] = mapped_column()
+    # Of the last try: the answer's status, or why there was none.
+    status: Mapped[int | None] = mapped_column()
+    error: Mapped[str | None] = mapped_column(Text)
+
 
 class Turn(Base):
     """When an account was last served from a queue: the one that waited longest comes next."""

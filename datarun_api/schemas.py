@@ -53,9 +53,11 @@ BYTES_FORMAT = "base64-zlib"
 INDICES_FORMAT = "base64-zlib-int64"
 PREDICTIONS_FORMAT = "base64-zlib-float64"
 CURSOR_FORMAT = "datarun-cursor"
+URL_FORMAT = "public-url"
 """How the document names the wire texts; `datarun_client.codec` reads and writes them."""
 
 EXAMPLE_ROWS = encode_indices(range(4))
+EXAMPLE_URL = "https://platform.example.org/datarun"
 EXAMPLE_CURSOR = encode_indices([10, 1])
 EXAMPLE_PREDICTIONS = encode_predictions(np.array([[0.9, 0.1], [0.2, 0.8]]))
 EXAMPLE_SHA256 = hashlib.sha256(b"datarun").hexdigest()
@@ -715,6 +717,85 @@ class EventSchema(ma.Schema):
     data = fields.String(
         metadata=describe(
             "JSON.", '{"databoard_sf_id": 10, "databoard_s": 1, "state": "TESTED", "attempt": 1}'
+        ),
+    )
+
+
+class WebhookInputSchema(ma.Schema):
+    """An address that wants to be called."""
+
+    url = fields.String(
+        required=True,
+        validate=validate.Length(1, 2000),
+        metadata=describe("It must be public.", EXAMPLE_URL, format=URL_FORMAT),
+    )
+    states = fields.List(
+        fields.Enum(State, by_value=True),
+        load_default=lambda: [State.TESTED, State.ERROR],
+        validate=validate.Length(1, len(State)),
+        metadata=describe("The states of a fold that it is called about."),
+    )
+
+
+class WebhookSchema(ma.Schema):
+    """An address that is called about a data set's folds."""
+
+    id = fields.Integer(required=True, metadata=describe("The webhook's number.", 7))
+    url = fields.String(required=True, metadata=describe("Who is called.", EXAMPLE_URL))
+    states = fields.List(fields.Enum(State, by_value=True), required=True)
+    failing_since = fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        metadata=show_time("Since when no call succeeded; null if the last one did."),
+    )
+    disabled_at = fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        metadata=show_time("When it was given up; null if it is called."),
+    )
+    created_at = fields.AwareDateTime(required=True, metadata=show_time("When it was added."))
+
+
+class WebhookCreatedSchema(WebhookSchema):
+    """A new webhook with the secret of its signatures."""
+
+    secret = fields.String(
+        required=True,
+        metadata=describe(
+            "Signs its messages; shown only now.",
+            "whsec_VGhpcyBpcyBhbiBleGFtcGxlIGFuZCBubyBzZWNyZXQ=",
+        ),
+    )
+
+
+class DeliverySchema(ma.Schema):
+    """What a webhook was called about, and how that went."""
+
+    webhook_id = fields.String(
+        required=True, metadata=describe("The header of this name.", "fold_event_1234")
+    )
+    databoard_sf_id = fields.Integer(required=True, metadata=FOLD)
+    state = fields.Enum(State, by_value=True, required=True)
+    n_tries = fields.Integer(required=True, metadata=describe("How often it was tried.", 1))
+    tried_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata=show_time("When it was tried last.")
+    )
+    delivered_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata=show_time("When it arrived.")
+    )
+    next_try_at = fields.AwareDateTime(
+        required=True,
+        allow_none=True,
+        metadata=show_time("When it is tried again; null once it arrived or was given up."),
+    )
+    status = fields.Integer(
+        required=True, allow_none=True, metadata=describe("Of the last answer.", 204)
+    )
+    error = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=describe(
+            "Why there was no answer.", "ConnectionRefusedError: [Errno 111] Connection refused"
         ),
     )
 

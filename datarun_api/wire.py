@@ -5,7 +5,16 @@ from datetime import timedelta
 from typing import Any
 
 from datarun_api.folds import list_inputs
-from datarun_api.models import MEASURES, Attempt, FoldEvent, RawData, SubmissionFold, Upload
+from datarun_api.models import (
+    MEASURES,
+    Attempt,
+    FoldEvent,
+    RawData,
+    SubmissionFold,
+    Upload,
+    Webhook,
+    WebhookDelivery,
+)
 from datarun_api.progress import describe_progress
 from datarun_client.codec import encode_base64
 from datarun_client.workflow_elements import find_workflow_elements
@@ -131,6 +140,33 @@ def dump_event(event: FoldEvent) -> dict[str, Any]:
         "failure_kind": event.failure_kind,
         "attempt": event.attempt,
         "created_at": event.created_at,
+    }
+
+
+def dump_webhook(webhook: Webhook) -> dict[str, Any]:
+    """Show a webhook as in `WebhookSchema`."""
+    return {
+        "id": webhook.id,
+        "url": webhook.url,
+        "states": webhook.states,
+        "failing_since": webhook.failing_since,
+        "disabled_at": webhook.disabled_at,
+        "created_at": webhook.created_at,
+    }
+
+
+def dump_delivery(delivery: WebhookDelivery, event: FoldEvent) -> dict[str, Any]:
+    """Show a delivery as in `DeliverySchema`."""
+    return {
+        "webhook_id": event.message_id,
+        "databoard_sf_id": event.databoard_sf_id,
+        "state": event.state,
+        "n_tries": delivery.n_tries,
+        "tried_at": delivery.tried_at,
+        "delivered_at": delivery.delivered_at,
+        "next_try_at": delivery.next_try_at,
+        "status": delivery.status,
+        "error": delivery.error,
     }
 
 

@@ -12,6 +12,7 @@ from datarun_api.views import (
     raw_data,
     submission_folds,
     uploads,
+    webhooks,
     worker,
     workers,
 )
@@ -21,7 +22,16 @@ PREFIX = "/runapp"
 
 def register(app: Flask, api: Api) -> None:
     """Give the application its views; those of `api` stand in `/openapi.json`."""
-    for module in (raw_data, submission_folds, predictions, uploads, files, events, workers):
+    for module in (
+        raw_data,
+        submission_folds,
+        predictions,
+        uploads,
+        files,
+        events,
+        webhooks,
+        workers,
+    ):
         api.register_blueprint(module.blueprint, url_prefix=PREFIX)
     api.register_blueprint(
         worker.blueprint, url_prefix=PREFIX, parameters=[worker.PROTOCOL_PARAMETER]

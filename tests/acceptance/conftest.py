@@ -79,7 +79,9 @@ def make_prefix(user: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def stack(make_home) -> Iterator[Stack]:
-    stack = Stack(make_home() / "home")
+    # Webhooks are received here.
+    environ = {"DATARUN_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    stack = Stack(make_home() / "home", environ=environ)
     stack.start()
     yield stack
     assert stack.stop() == 0

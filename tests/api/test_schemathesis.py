@@ -59,6 +59,12 @@ FORMATS = {
     "force": st.sampled_from(["submission_fold", "submission, submission_fold"]),
     schemas.BYTES_FORMAT: st.binary(max_size=20).map(encode_bytes),
     schemas.INDICES_FORMAT: st.lists(st.integers(0, 99), min_size=1).map(encode_indices),
+    schemas.CURSOR_FORMAT: st.lists(st.integers(0, 99), max_size=4).map(
+        lambda numbers: encode_indices(numbers * 2) if numbers else ""
+    ),
+    schemas.URL_FORMAT: st.text(string.ascii_lowercase, max_size=8).map(
+        "https://example.org/{}".format
+    ),
     schemas.PREDICTIONS_FORMAT: st.lists(st.floats(0, 1)).map(np.array).map(encode_predictions),
 }
 """How texts of our formats are made; the document can only name them."""
