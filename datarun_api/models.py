@@ -42,6 +42,7 @@ from datarun_client.states import (
     Queue,
     Reader,
     Role,
+    ScoringState,
     SplitState,
     State,
 )
@@ -53,6 +54,10 @@ class StoredFile(TypedDict):
     name: str
     sha256: str
     size: int
+
+
+Scores = dict[str, dict[str, float | None]]
+"""Scores by metric and `ScorePart`; None where a score is none."""
 
 
 class Base(DeclarativeBase):
@@ -155,6 +160,9 @@ class RawData(Base):
     time_limit: Mapped[float | None] = mapped_column()
     memory_limit: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    # Names of scikit-learn's scorers; without any nothing is scored.
+    metrics: Mapped[list[str]] = mapped_column(default=list)
 
     split_state: Mapped[SplitState] = mapped_column(
         enum_column(SplitState), default=SplitState.NONE
@@ -314,6 +322,8 @@ class SubmissionFold(Base):
     test_predictions: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     test_shape: Mapped[list[int] | None] = mapped_column()
     test_sha256: Mapped[str | None] = mapped_column(String(64))
+    # By metric and part of the data; None if they aren't there, or not yet.
+    scores: Mapped[Scores | None] = mapped_column(JSONB)
     # One hash of all that was delivered: the same result may come twice.
     result_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     new: Mapped[bool] = mapped_column(default=True)
@@ -395,6 +405,7 @@ class SubmissionFold(Base):
         self.full_train_predictions = self.full_train_shape = self.full_train_sha256 = None
         self.test_predictions = self.test_shape = self.test_sha256 = None
         self.result_sha256 = None
+        self.scores = None
         self.new = True
         for measure in MEASURES:
             setattr(self, measure, 0.0)
@@ -563,6 +574,51 @@ class WebhookDelivery(Base):
     # Of the last try: the answer's status, or why there was none.
     status: Mapped[int | None] = mapped_column()
     error: Mapped[str | None] = mapped_column(Text)
+
+
+class Scoring(Base):
+    """The job that scores a submission's folds; `scoring` tells who asks for it."""
+
+    __tablename__ = "scoring"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["owner_id", "databoard_s"],
+            ["submission.owner_id", "submission.databoard_s_id"],
+            ondelete="CASCADE",
+        ),
+        # Those that somebody has to look after.
+        Index(
+            "ix_scoring_todo", "owner_id", "databoard_s", postgresql_where=text("state = 'TODO'")
+        ),
+    )
+
+    owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    databoard_s: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    state: Mapped[ScoringState] = mapped_column(enum_column(ScoringState))
+    attempt: Mapped[int] = mapped_column(default=1)
+    # It runs as long as there is a lease, be it over or not.
+    lease_until: Mapped[datetime | None] = mapped_column()
+    # Whether a fold has ended since it began.
+    is_stale: Mapped[bool] = mapped_column(default=False)
+    n_losses: Mapped[int] = mapped_column(default=0)
+    # What some metric said.
+    error: Mapped[str | None] = mapped_column(Text)
+    # The scores of the mean predictions of all tested folds.
+    bagged: Mapped[Scores | None] = mapped_column(JSONB)
+
+    submission: Mapped[Submission] = relationship(viewonly=True)
+
+    @property
+    def job_id(self) -> str:
+        """The RQ job of the newest attempt."""
+        return f"score-{self.owner_id}-{self.databoard_s}-{self.attempt}"
+
+    def restart(self) -> None:
+        """Make it ready for its next attempt."""
+        self.state = ScoringState.TODO
+        self.attempt += 1
+        self.lease_until = None
+        self.is_stale = False
 
 
 class Turn(Base):

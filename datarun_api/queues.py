@@ -16,12 +16,14 @@ from rq import Queue as RQQueue
 from rq.queue import EnqueueData
 from rq.serializers import JSONSerializer
 
-from datarun_api.models import RawData, SubmissionFold
+from datarun_api.models import RawData, Scoring, SubmissionFold
 from datarun_client import states
 
 RUN_FOLD = "datarun_worker.tasks.train_test_submission_fold"
 PREPARE_DATA = "datarun_worker.tasks.prepare_data"
 CUSTOM_PREPARE_DATA = "datarun_worker.tasks.custom_prepare_data"
+
+SCORE = "datarun_worker.tasks.score_submission"
 
 HINT = "run by `rq worker -w datarun_worker.Worker high low`"
 """Every job's description says who can run it: a plain RQ worker prints it when it can't."""
@@ -85,6 +87,16 @@ class Queues:
             (raw_data.id, raw_data.split_attempt),
             raw_data.split_job_id,
             f"split of data set {raw_data.id}",
+        )
+        self._enqueue(self.data_queue, [job])
+
+    def enqueue_scoring(self, scoring: Scoring) -> None:
+        """Wake a worker for the scores of a submission."""
+        job = _describe_job(
+            SCORE,
+            (scoring.owner_id, scoring.databoard_s, scoring.attempt),
+            scoring.job_id,
+            f"scores of submission {scoring.databoard_s} of account {scoring.owner_id}",
         )
         self._enqueue(self.data_queue, [job])
 

@@ -74,6 +74,7 @@ def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bo
         reader=Reader.SPECIFIC if reader else Reader.CSV,
         time_limit=payload.get("time_limit"),
         memory_limit=payload.get("memory_limit"),
+        metrics=payload["metrics"],
     )
     db.session.add(raw_data)
     try:
@@ -102,6 +103,7 @@ def find_same(posted: RawData) -> RawData:
         and hash_manifest(existing.files) == hash_manifest(posted.files)
         and existing.time_limit == posted.time_limit
         and existing.memory_limit == posted.memory_limit
+        and existing.metrics == posted.metrics
     )
     if not same:
         raise ConflictError(NAME_TAKEN, {"name": [NAME_TAKEN]})

@@ -9,6 +9,7 @@ a running split whose lease is over                the same
 a fold that is to be tried again about now         queues it
 a queue with fewer jobs than folds wait on it      enqueues folds that have no job
 a split that waits and has no job                  enqueues it
+scores whose lease is over, or that have no job    the same
 a fold that waits for a split which is over        queues or ends it
 a worker not heard of for a day                    forgets it
 a file that nothing refers to for an hour          deletes it
@@ -47,10 +48,11 @@ from datarun_api.folds import enqueue_queued, lose_attempt
 from datarun_api.garbage import collect_files
 from datarun_api.idempotency import forget_keys
 from datarun_api.leases import get_lease
-from datarun_api.models import Outcome, RawData, Submission, SubmissionFold, Worker
+from datarun_api.models import Outcome, RawData, Scoring, Submission, SubmissionFold, Worker
 from datarun_api.queues import FOLD_JOB
 from datarun_api.raw_data import enqueue_or_end, lose_split, waits_for_split
-from datarun_client.states import Queue, SplitState
+from datarun_api.scoring import lose_scoring, waits_for_worker
+from datarun_client.states import Queue, ScoringState, SplitState
 
 BATCH = 1000
 """How many rows a rule looks at in one round; those that wait longest come first."""
@@ -120,10 +122,12 @@ class Reconciler:
         else:
             take_lost_folds()
             take_lost_splits()
+            take_lost_scorings()
         queue_retries()
         settle_forgotten_folds()
         enqueue_lost_folds()
         enqueue_lost_splits()
+        enqueue_lost_scorings()
         if time.monotonic() - self._collected_at > COLLECT_INTERVAL:
             forget_workers()
             collect_files()
@@ -158,6 +162,7 @@ def extend_leases() -> None:
     for model, column in (
         (SubmissionFold, SubmissionFold.lease_until),
         (RawData, RawData.split_lease_until),
+        (Scoring, Scoring.lease_until),
     ):
         statement = update(model).where(column.is_not(None)).values({column: fresh})
         db.session.execute(statement, execution_options={"synchronize_session": False})
@@ -194,6 +199,17 @@ def take_lost_splits() -> None:
     for raw_data in db.session.scalars(query.with_for_update(skip_locked=True)).all():
         logger.warning("the split of data set %d is lost: its worker fell silent", raw_data.id)
         lose_split(raw_data)
+    db.session.commit()
+
+
+def take_lost_scorings() -> None:
+    """Take the scorings as lost whose lease is over."""
+    query = select(Scoring).where(
+        Scoring.state == ScoringState.TODO, Scoring.lease_until < func.now()
+    )
+    for scoring in db.session.scalars(query.with_for_update(skip_locked=True)).all():
+        logger.warning("%s is lost: its worker fell silent", scoring.job_id)
+        lose_scoring(scoring)
     db.session.commit()
 
 
@@ -261,6 +277,18 @@ def enqueue_lost_splits() -> None:
         if raw_data.split_job_id not in waiting:
             logger.warning("enqueuing the split of data set %d, whose job was lost", raw_data.id)
             get_queues().enqueue_split(raw_data)
+
+
+def enqueue_lost_scorings() -> None:
+    """Enqueue the scorings that wait and have no job."""
+    scorings = list(db.session.scalars(select(Scoring).where(*waits_for_worker()).limit(BATCH)))
+    if not scorings:
+        return
+    waiting = set(get_queues().list_waiting(get_queues().data_queue, 2 * BATCH))
+    for scoring in scorings:
+        if scoring.job_id not in waiting:
+            logger.warning("enqueuing %s, whose job was lost", scoring.job_id)
+            get_queues().enqueue_scoring(scoring)
 
 
 def forget_workers() -> None:

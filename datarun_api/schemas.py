@@ -26,11 +26,14 @@ from datarun_client.codec import (
 )
 from datarun_client.errors import CodecError, FileNameError
 from datarun_client.file_names import check_file_names
+from datarun_client.metrics import METRICS
 from datarun_client.states import (
     FailureKind,
     Priority,
     Queue,
     Reader,
+    ScorePart,
+    ScoringState,
     Span,
     SplitState,
     State,
@@ -42,6 +45,7 @@ MAX_RANDOM_STATE = 2**32 - 1
 MAX_BIG = 2**63 - 1
 MAX_PAGE = 1000
 MAX_WAIT = 60
+MAX_METRICS = 10
 MAX_CURSOR = 32 * MAX_PAGE
 MAX_TIME_LIMIT = 30 * 24 * 3600.0
 
@@ -269,6 +273,18 @@ def check_names(names: Collection[str]) -> None:
         raise ValidationError(str(error)) from None
 
 
+def check_distinct(items: list[str]) -> None:
+    """Refuse a list that names something twice.
+
+    Raises
+    ------
+    ValidationError
+        If it does.
+    """
+    if len(set(items)) < len(items):
+        raise ValidationError("Name each once.")
+
+
 class ErrorSchema(ma.Schema):
     """The one shape of a refusal."""
 
@@ -324,6 +340,16 @@ class RawDataInputSchema(ma.Schema):
         allow_none=True,
         metadata=describe("Bytes of memory that a fold may use.", 2_000_000_000),
     )
+    metrics = fields.List(
+        fields.String(validate=validate.OneOf(METRICS)),
+        load_default=list,
+        validate=[validate.Length(max=MAX_METRICS), check_distinct],
+        metadata=describe(
+            "Names of scikit-learn's scorers; nothing is scored without.",
+            ["accuracy", "neg_log_loss"],
+            uniqueItems=True,
+        ),
+    )
 
 
 class RawDataSchema(ma.Schema):
@@ -347,6 +373,11 @@ class RawDataSchema(ma.Schema):
         required=True,
         allow_none=True,
         metadata=describe("Bytes of memory that a fold may use.", 2_000_000_000),
+    )
+    metrics = fields.List(
+        fields.String(),
+        required=True,
+        metadata=describe("What its folds are scored by.", ["accuracy", "neg_log_loss"]),
     )
     split_state = fields.Enum(SplitState, by_value=True, required=True)
     split_error = fields.String(
@@ -540,6 +571,46 @@ class SubmissionFoldDetailSchema(SubmissionFoldSchema):
         required=True,
         metadata=describe(
             "Seconds by span, from the POST to the result.", {"accept": 0.004, "pick_up": 0.02}
+        ),
+    )
+    scores = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata=describe(
+            "By metric of the data set and by part of the data; null without metrics, and until "
+            "they are there. A score is null where its part has no rows or the metric failed.",
+            {"accuracy": {"train": 1.0, "validation": 0.9, "test": 0.93}},
+        ),
+    )
+
+
+class SubmissionSchema(ma.Schema):
+    """A submission and its scores."""
+
+    databoard_s_id = fields.Integer(required=True, metadata=SUBMISSION)
+    raw_data = fields.Integer(required=True, metadata=RAW_DATA)
+    hash_files = fields.String(required=True, metadata=HASH_FILES)
+    created_at = fields.AwareDateTime(required=True, metadata=show_time("When it was posted."))
+    n_folds = fields.Integer(required=True, metadata=describe("How many folds it has.", 5))
+    n_tested = fields.Integer(required=True, metadata=describe("How many are `TESTED`.", 5))
+    scoring_state = fields.Enum(
+        ScoringState,
+        by_value=True,
+        required=True,
+        allow_none=True,
+        metadata=describe("Null if nothing is to be scored."),
+    )
+    scoring_error = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=describe("What failed.", "roc_auc: multi_class must be in ('ovo', 'ovr')"),
+    )
+    scores = fields.Dict(
+        required=True,
+        metadata=describe(
+            "By metric and part: mean and standard deviation over the tested folds, and the "
+            "score of their mean predictions.",
+            {"accuracy": {"test": {"mean": 0.93, "std": 0.02, "bagged": 0.95}}},
         ),
     )
 
@@ -1135,3 +1206,99 @@ class UploadSchema(ma.Schema):
     expires_at = fields.AwareDateTime(
         required=True, metadata=describe("When it is forgotten.", EXAMPLE_TIME)
     )
+
+
+class ScoringClaimInputSchema(ma.Schema):
+    """A worker asks for the scoring that its job names."""
+
+    owner = Id(required=True, metadata=OWNER)
+    databoard_s = Id(required=True, metadata=SUBMISSION)
+    attempt = Id(required=True, metadata=ATTEMPT)
+    worker = Text(required=True, metadata=dict(WORKER))
+
+
+class ScoredFoldNameSchema(ma.Schema):
+    """A tested fold, and which try at it has its predictions."""
+
+    databoard_sf_id = Id(required=True, metadata=FOLD)
+    attempt = Id(required=True, metadata=ATTEMPT)
+
+
+class ScoringClaimSchema(ma.Schema):
+    """A submission that a worker is to score."""
+
+    owner = fields.Integer(required=True, metadata=OWNER)
+    databoard_s = fields.Integer(required=True, metadata=SUBMISSION)
+    attempt = fields.Integer(required=True, metadata=ATTEMPT)
+    lease = fields.Float(required=True, metadata=describe("Seconds.", 30.0))
+    metrics = fields.List(
+        fields.String(), required=True, metadata=describe("Names of scorers.", ["accuracy"])
+    )
+    workflow_elements = fields.List(fields.Enum(WorkflowElement, by_value=True), required=True)
+    time_limit = fields.Float(required=True, allow_none=True, metadata=SECONDS)
+    memory_limit = fields.Integer(required=True, allow_none=True, metadata=BYTES)
+    files = fields.List(fields.Nested(StoredFileSchema), required=True)
+    folds = fields.List(fields.Nested(ScoredFoldNameSchema), required=True)
+
+
+class ScoredFoldSchema(ma.Schema):
+    """The rows and predictions of a fold that is scored."""
+
+    databoard_sf_id = fields.Integer(required=True, metadata=FOLD)
+    attempt = fields.Integer(required=True, metadata=ATTEMPT)
+    train_is = fields.String(required=True, metadata=ROWS)
+    test_is = fields.String(required=True, metadata=ROWS)
+    full_train_predictions = fields.String(required=True, metadata=PREDICTIONS)
+    full_train_shape = fields.List(
+        fields.Integer(), required=True, metadata=describe("Rows and columns.", [105, 3])
+    )
+    test_predictions = fields.String(required=True, metadata=PREDICTIONS)
+    test_shape = fields.List(
+        fields.Integer(), required=True, metadata=describe("Rows and columns.", [45, 3])
+    )
+
+
+def scores_field(**kwargs: Any) -> fields.Dict:
+    """Describe scores by metric and part."""
+    return fields.Dict(
+        keys=fields.String(validate=validate.OneOf(METRICS)),
+        values=fields.Dict(
+            keys=fields.String(validate=validate.OneOf(list(ScorePart))),
+            values=Real(allow_none=True),
+        ),
+        metadata=describe(
+            "By metric and part.", {"accuracy": {"train": 1.0, "validation": 0.9, "test": 0.93}}
+        ),
+        **kwargs,
+    )
+
+
+class FoldScoresSchema(ScoredFoldNameSchema):
+    """The scores of a fold."""
+
+    scores = scores_field(required=True)
+
+
+class ScoringResultInputSchema(ma.Schema):
+    """What became of a scoring; scores may be there although a metric failed."""
+
+    state = fields.Enum(
+        ScoringState,
+        by_value=True,
+        required=True,
+        validate=validate.OneOf([ScoringState.DONE, ScoringState.ERROR]),
+    )
+    error = LogText(
+        allow_none=True,
+        load_default=None,
+        metadata=describe("What failed.", "roc_auc: multi_class must be in ('ovo', 'ovr')"),
+    )
+    failure_kind = fields.Enum(
+        FailureKind,
+        by_value=True,
+        load_default=FailureKind.DATA_ERROR,
+        validate=validate.OneOf([FailureKind.DATA_ERROR, FailureKind.PLATFORM_ERROR]),
+        metadata=describe("Whose fault an error was; the platform's is tried again."),
+    )
+    folds = fields.List(fields.Nested(FoldScoresSchema), load_default=list)
+    bagged = scores_field(allow_none=True, load_default=None)

@@ -10,12 +10,14 @@ from datarun_api.models import (
     Attempt,
     FoldEvent,
     RawData,
+    Scoring,
     SubmissionFold,
     Upload,
     Webhook,
     WebhookDelivery,
 )
 from datarun_api.progress import describe_progress
+from datarun_api.scoring import Summary, list_labels, list_tested
 from datarun_client.codec import encode_base64
 from datarun_client.workflow_elements import find_workflow_elements
 
@@ -27,6 +29,7 @@ RAW_DATA_FIELDS = (
     "target_column",
     "time_limit",
     "memory_limit",
+    "metrics",
     "split_state",
     "split_error",
     "n_train",
@@ -109,7 +112,62 @@ def dump_fold(fold: SubmissionFold) -> dict[str, Any]:
 
 def dump_fold_detail(fold: SubmissionFold) -> dict[str, Any]:
     """Show a fold and how far it is, as in `SubmissionFoldDetailSchema`."""
-    return {**dump_fold(fold), "progress": describe_progress(fold), "timings": fold.timings}
+    return {
+        **dump_fold(fold),
+        "progress": describe_progress(fold),
+        "timings": fold.timings,
+        "scores": fold.scores,
+    }
+
+
+def dump_submission(summary: Summary) -> dict[str, Any]:
+    """Show a submission and its scores as in `SubmissionSchema`."""
+    submission, scoring = summary.submission, summary.scoring
+    return {
+        "databoard_s_id": submission.databoard_s_id,
+        "raw_data": submission.raw_data_id,
+        "hash_files": submission.hash_files,
+        "created_at": submission.created_at,
+        "n_folds": summary.n_folds,
+        "n_tested": summary.n_tested,
+        "scoring_state": scoring.state if scoring else None,
+        "scoring_error": scoring.error if scoring else None,
+        "scores": summary.scores,
+    }
+
+
+def dump_scoring_claim(scoring: Scoring, lease: float) -> dict[str, Any]:
+    """Show a worker the scoring that it was given, as in `ScoringClaimSchema`."""
+    raw_data = scoring.submission.raw_data
+    return {
+        "owner": scoring.owner_id,
+        "databoard_s": scoring.databoard_s,
+        "attempt": scoring.attempt,
+        "lease": lease,
+        "metrics": raw_data.metrics,
+        "workflow_elements": parse_workflow_elements(raw_data.workflow_elements),
+        "time_limit": raw_data.time_limit,
+        "memory_limit": raw_data.memory_limit,
+        "files": list_labels(scoring),
+        "folds": [
+            {"databoard_sf_id": fold.databoard_sf_id, "attempt": fold.attempt}
+            for fold in list_tested(scoring)
+        ],
+    }
+
+
+def dump_scored_fold(fold: SubmissionFold) -> dict[str, Any]:
+    """Show a worker a fold's rows and predictions, as in `ScoredFoldSchema`."""
+    return {
+        "databoard_sf_id": fold.databoard_sf_id,
+        "attempt": fold.attempt,
+        "train_is": _encode(fold.train_is),
+        "test_is": _encode(fold.test_is),
+        "full_train_predictions": _encode(fold.full_train_predictions),
+        "full_train_shape": fold.full_train_shape,
+        "test_predictions": _encode(fold.test_predictions),
+        "test_shape": fold.test_shape,
+    }
 
 
 def dump_attempt(attempt: Attempt, fold: SubmissionFold) -> dict[str, Any]:

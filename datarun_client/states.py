@@ -27,6 +27,22 @@ class SplitState(StrEnum):
     ERROR = "ERROR"
 
 
+class ScoringState(StrEnum):
+    """How far the scores of a submission are."""
+
+    TODO = "TODO"
+    DONE = "DONE"
+    ERROR = "ERROR"
+
+
+class ScorePart(StrEnum):
+    """The rows that a score is of: a fold's train rows, its others, the held-out test set."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
 class Priority(StrEnum):
     """Which of the two queues a fold goes to."""
 

@@ -23,11 +23,20 @@ from urllib3.exceptions import NewConnectionError
 
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import State
-from datarun_worker.claims import Claim, FileEntry, FoldClaim, SplitClaim
+from datarun_worker.claims import (
+    Claim,
+    FileEntry,
+    FoldClaim,
+    FoldName,
+    ScoredFold,
+    ScoringClaim,
+    SplitClaim,
+)
 from datarun_worker.config import Settings
 from datarun_worker.errors import (
     ApiAwayError,
     ApiError,
+    ApiNotFoundError,
     ApiRefusalError,
     AttemptLostError,
     CacheError,
@@ -51,6 +60,7 @@ _TRY_LATER = frozenset({429, 500, 502, 503, 504})
 _DID_NOTHING = frozenset({429, 503})
 _NEVER = frozenset({400, 403, 411, 413, 415, 422})
 _CONFLICT = 409
+_NOT_FOUND = 404
 
 logger = logging.getLogger("rq.worker.datarun")
 
@@ -155,6 +165,36 @@ class Api:
         body = {"raw_data": raw_data, "attempt": attempt, "worker": self._worker_name}
         answer = self._claim("splits/claim/", body)
         return None if answer is None else SplitClaim.from_wire(answer)
+
+    def claim_scoring(self, owner: int, databoard_s: int, attempt: int) -> ScoringClaim | None:
+        """Ask for a submission to score; otherwise as `claim_fold`."""
+        body = {
+            "owner": owner,
+            "databoard_s": databoard_s,
+            "attempt": attempt,
+            "worker": self._worker_name,
+        }
+        answer = self._claim("scorings/claim/", body)
+        return None if answer is None else ScoringClaim.from_wire(answer)
+
+    def fetch_scored_fold(
+        self, claim: ScoringClaim, name: FoldName, is_dropped: threading.Event
+    ) -> ScoredFold | None:
+        """Fetch a fold's rows and predictions; None if it was run again since the claim.
+
+        Errors as in `fetch_file`.
+        """
+        path = f"{claim.path}/folds/{name.databoard_sf_id}/"
+        found: list[ScoredFold] = []
+
+        def take(response: requests.Response) -> None:
+            found.append(ScoredFold.from_wire(_read_json(response) or {}))
+
+        try:
+            self._insist(lambda: self._request("GET", path, take), is_dropped)
+        except ApiNotFoundError:
+            return None
+        return found[-1] if found[-1].name == name else None
 
     def renew_lease(self, claim: Claim, timeout: float) -> None:
         """Renew an attempt's lease; sent once, errors as in `fetch_file`."""
@@ -386,6 +426,8 @@ def _check_status(response: requests.Response) -> None:
         )
     if status == _CONFLICT:
         raise AttemptLostError(_explain(response))
+    if status == _NOT_FOUND:
+        raise ApiNotFoundError(_explain(response))
     if status in _NEVER:
         # What another release refuses may be welcome after an upgrade.
         is_same_release = response.headers.get(PROTOCOL_HEADER, str(PROTOCOL)) == str(PROTOCOL)

@@ -42,7 +42,7 @@ class Attempt:
     Parameters
     ----------
     api : Api
-    claim : FoldClaim or SplitClaim
+    claim : FoldClaim, SplitClaim or ScoringClaim
 
     Attributes
     ----------

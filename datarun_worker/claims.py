@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from datarun_client.codec import decode_indices
+from datarun_client.codec import decode_indices, decode_predictions
 from datarun_client.errors import CodecError
 from datarun_client.states import Reader, WorkflowElement
 from datarun_worker.errors import ApiError
@@ -167,7 +167,107 @@ class SplitClaim:
             raise _explain(error) from error
 
 
-Claim = FoldClaim | SplitClaim
+@dataclass(frozen=True)
+class FoldName:
+    """A tested fold, and which attempt at it has its predictions."""
+
+    databoard_sf_id: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class ScoringClaim:
+    """A submission that this worker is to score.
+
+    Attributes
+    ----------
+    owner, databoard_s, attempt : int
+        Which submission, and which try at its scores.
+    lease : float
+        Seconds of silence after which the attempt is given up for lost.
+    metrics : tuple of str
+        Names of scorers.
+    workflow_elements : tuple of WorkflowElement
+    time_limit : float or None
+        Seconds.
+    memory_limit : int or None
+        Bytes.
+    files : tuple of FileEntry
+        The labels.
+    folds : tuple of FoldName
+    """
+
+    owner: int
+    databoard_s: int
+    attempt: int
+    lease: float
+    metrics: tuple[str, ...]
+    workflow_elements: tuple[WorkflowElement, ...]
+    time_limit: float | None
+    memory_limit: int | None
+    files: tuple[FileEntry, ...]
+    folds: tuple[FoldName, ...]
+
+    @property
+    def path(self) -> str:
+        """Where this attempt's endpoints are, below the worker endpoints."""
+        return f"scorings/{self.owner}/{self.databoard_s}/{self.attempt}"
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read the API's answer; errors as in `FoldClaim.from_wire`."""
+        try:
+            return cls(
+                owner=answer["owner"],
+                databoard_s=answer["databoard_s"],
+                attempt=answer["attempt"],
+                lease=float(answer["lease"]),
+                metrics=tuple(answer["metrics"]),
+                workflow_elements=_read_elements(answer),
+                time_limit=answer["time_limit"],
+                memory_limit=answer["memory_limit"],
+                files=_read_entries(answer["files"]),
+                folds=tuple(
+                    FoldName(fold["databoard_sf_id"], fold["attempt"]) for fold in answer["folds"]
+                ),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise _explain(error) from error
+
+
+@dataclass(frozen=True)
+class ScoredFold:
+    """The rows and predictions of a fold that is scored.
+
+    Attributes
+    ----------
+    name : FoldName
+    train_is, test_is : ndarray of int64 of shape (n_samples,)
+    full_train, test : ndarray of float64
+    """
+
+    name: FoldName
+    train_is: npt.NDArray[np.int64]
+    test_is: npt.NDArray[np.int64]
+    full_train: npt.NDArray[np.float64]
+    test: npt.NDArray[np.float64]
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read the API's answer; errors as in `FoldClaim.from_wire`."""
+        try:
+            return cls(
+                FoldName(answer["databoard_sf_id"], answer["attempt"]),
+                decode_indices(answer["train_is"]),
+                decode_indices(answer["test_is"]),
+                decode_predictions(answer["full_train_predictions"], answer["full_train_shape"]),
+                decode_predictions(answer["test_predictions"], answer["test_shape"]),
+            )
+        except (KeyError, TypeError, ValueError, CodecError) as error:
+            raise _explain(error) from error
+
+
+Claim = FoldClaim | SplitClaim | ScoringClaim
 
 
 def _read_elements(raw_data: Mapping[str, Any]) -> tuple[WorkflowElement, ...]:

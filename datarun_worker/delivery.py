@@ -27,7 +27,7 @@ from datarun_worker.api import FIRST_PAUSE, LONGEST_PAUSE, Api, ResultAnswer
 from datarun_worker.claims import FoldClaim
 from datarun_worker.errors import ApiAwayError, ApiError, ApiRefusalError, AttemptLostError
 from datarun_worker.laps import Laps
-from datarun_worker.results import FoldResult, SplitResult
+from datarun_worker.results import FoldResult, ScoringResult, SplitResult
 from datarun_worker.spool import KeptResult, Spool
 
 logger = logging.getLogger("rq.worker.datarun")
@@ -195,4 +195,6 @@ def _apologize(path: str) -> dict[str, Any]:
     text = "The platform failed: the API refused the result."
     if path.startswith("splits/"):
         return SplitResult(text, failure_kind=FailureKind.PLATFORM_ERROR).to_wire()
+    if path.startswith("scorings/"):
+        return ScoringResult(text, FailureKind.PLATFORM_ERROR).to_wire()
     return FoldResult(FailureKind.PLATFORM_ERROR, text).to_wire()

@@ -9,6 +9,7 @@
         │   ├── ApiAwayError        it gives no answer, or says that it can't now
         │   ├── ApiRefusalError     it refuses what we send, and always will
         │   ├── ProtocolError       it is of another release, and refuses until the upgrade
+        │   ├── ApiNotFoundError    it has no such thing, or no longer
         │   └── AttemptLostError    another attempt is the newest one, or the fold is final
         ├── AttemptReleasedError    the worker stops, and gives the attempt back
         ├── CacheError          a file can't be had as it was promised
@@ -73,6 +74,10 @@ class ApiRefusalError(ApiError):
 
 class ProtocolError(ApiError):
     """The API speaks another protocol: until one side is upgraded it refuses all that is sent."""
+
+
+class ApiNotFoundError(ApiError):
+    """The API has no such thing, or no longer."""
 
 
 class AttemptLostError(ApiError):

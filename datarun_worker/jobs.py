@@ -22,7 +22,12 @@ from datarun_worker import tasks
 
 TASKS: dict[str, Callable[..., None]] = {
     f"{task.__module__}.{task.__name__}": task
-    for task in (tasks.train_test_submission_fold, tasks.prepare_data, tasks.custom_prepare_data)
+    for task in (
+        tasks.train_test_submission_fold,
+        tasks.prepare_data,
+        tasks.custom_prepare_data,
+        tasks.score_submission,
+    )
 }
 
 RESULT_TTL = 60

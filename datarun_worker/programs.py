@@ -2,7 +2,8 @@
 
 A sandbox serves one fold or one data job. A fold's commands are `load`, `train`, `validate` and
 `test`, in this order, and what was trained stays in the process between them. A data job's are
-`split_csv`, or `add_files` as often as it takes and then `split_reader`.
+`split_csv`, or `add_files` as often as it takes and then `split_reader`; or `score_fold` for each
+fold of a submission and then `score_bagged`.
 
 Each takes what JSON can say, and open files by name: inputs to read or map, outputs to write.
 Each returns what JSON can say. Errors of the author are `ProgramError`; everything else is ours.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ from datarun_worker.predictions import convert_predictions, write_predictions
 from datarun_worker.readers import SpecificReader
 from datarun_worker.tracebacks import author_code
 from datarun_worker.workflow import Workflow, choose_form, take_rows
+
+if TYPE_CHECKING:
+    from datarun_worker.scorers import ScoredSubmission
 
 Arguments = Mapping[str, Any]
 Files = Mapping[str, int]
@@ -70,6 +74,7 @@ class Fold:
 
 
 _fold: Fold | None = None
+_scored: "ScoredSubmission | None" = None
 
 
 def load(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
@@ -208,6 +213,53 @@ def split_reader(arguments: Arguments, inputs: Files, outputs: Files) -> dict[st
     return {**_write_parts(parts, outputs, reader.trains_itself), "n_prepared": len(written)}
 
 
+def score_fold(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Score a fold of the submission, and keep its predictions for the mean.
+
+    Parameters
+    ----------
+    arguments : mapping
+        ``metrics``, ``workflow_elements``, ``full_train_shape``, ``test_shape``
+    inputs : mapping
+        ``y_train``, ``y_test``, ``full_train``, ``test``: raw float64; ``train_is``, ``test_is``:
+        raw int64.
+    outputs : mapping
+        None.
+
+    Returns
+    -------
+    dict
+        ``scores`` by metric and part; ``errors`` by metric.
+    """
+    global _scored
+    if _scored is None:
+        # Scorers take long to import, and no fold needs them.
+        from datarun_worker.scorers import ScoredSubmission
+
+        _scored = ScoredSubmission(
+            arguments["metrics"],
+            [WorkflowElement(word) for word in arguments["workflow_elements"]],
+            np.asarray(Labels.read(inputs["y_train"]).load()),
+            np.asarray(Labels.read(inputs["y_test"]).load()),
+        )
+    full_train, test = (
+        np.frombuffer(_read_all(inputs[name]), "<f8").reshape(arguments[f"{name}_shape"])
+        for name in ("full_train", "test")
+    )
+    train_is, test_is = (
+        np.frombuffer(_read_all(inputs[name]), "<i8") for name in ("train_is", "test_is")
+    )
+    scores = _scored.score_fold(full_train, test, train_is, test_is)
+    return {"scores": scores, "errors": _scored.errors}
+
+
+def score_bagged(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Score the mean predictions of the folds that were scored; otherwise as `score_fold`."""
+    if _scored is None:
+        return {"scores": {}, "errors": {}}
+    return {"scores": _scored.score_bagged(), "errors": _scored.errors}
+
+
 COMMANDS: dict[str, Callable[[Arguments, Files, Files], dict[str, Any]]] = {
     "load": load,
     "train": train,
@@ -216,6 +268,8 @@ COMMANDS: dict[str, Callable[[Arguments, Files, Files], dict[str, Any]]] = {
     "split_csv": split_csv,
     "add_files": add_files,
     "split_reader": split_reader,
+    "score_fold": score_fold,
+    "score_bagged": score_bagged,
 }
 
 

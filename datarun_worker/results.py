@@ -1,13 +1,14 @@
 """Records of what a job has come to, as the API takes them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from datarun_client.codec import encode_predictions
-from datarun_client.states import FailureKind, SplitState, State
-from datarun_worker.claims import FileEntry
+from datarun_client.states import FailureKind, ScoringState, SplitState, State
+from datarun_worker.claims import FileEntry, FoldName
+from datarun_worker.errors import WorkerError
 from datarun_worker.predictions import Predictions, shape_of
 
 _KIB = 1024
@@ -127,5 +128,71 @@ class SplitResult:
         }
 
 
+@dataclass(frozen=True)
+class ScoringResult:
+    """How an attempt at a submission's scores ended.
+
+    Attributes
+    ----------
+    error : str or None
+        None if it went well.
+    failure_kind : FailureKind or None
+        `platform_error` if the error is ours; otherwise it is the data set's.
+    folds : mapping of FoldName to dict
+        Scores by metric and part.
+    bagged : dict
+        Of the mean predictions, by metric and part.
+    """
+
+    error: str | None
+    failure_kind: FailureKind | None = None
+    folds: Mapping[FoldName, Any] = field(default_factory=dict)
+    bagged: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Write it as the API takes it."""
+        blame = {} if self.failure_kind is None else {"failure_kind": self.failure_kind}
+        return {
+            **blame,
+            "state": ScoringState.DONE if self.error is None else ScoringState.ERROR,
+            "error": self.error,
+            "folds": [
+                {
+                    "databoard_sf_id": name.databoard_sf_id,
+                    "attempt": name.attempt,
+                    "scores": scores,
+                }
+                for name, scores in self.folds.items()
+            ],
+            "bagged": dict(self.bagged),
+        }
+
+
 def _encode(predictions: Predictions | None) -> str | None:
     return None if predictions is None else encode_predictions(predictions)
+
+
+def read_scores(value: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Read the scores that a sandbox answered, believing nothing.
+
+    Raises
+    ------
+    WorkerError
+        If they are none.
+    """
+    scores = value.get("scores")
+    if not isinstance(scores, dict) or not all(
+        isinstance(parts, dict)
+        and all(part is None or isinstance(part, int | float) for part in parts.values())
+        for parts in scores.values()
+    ):
+        raise WorkerError("The sandbox answered no scores.")
+    return scores
+
+
+def read_errors(value: Mapping[str, Any]) -> dict[str, str]:
+    """Read what a sandbox says of metrics that failed; errors as of `read_scores`."""
+    errors = value.get("errors")
+    if not isinstance(errors, dict) or not all(isinstance(text, str) for text in errors.values()):
+        raise WorkerError("The sandbox answered no errors.")
+    return errors

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-_RESULT = re.compile(r"(folds-\d+-\d+-\d+|splits-\d+-\d+)\.json")
+_RESULT = re.compile(r"((folds|scorings)-\d+-\d+-\d+|splits-\d+-\d+)\.json")
 _LOCK = "lock"
 _SCRATCH = "scratch"
 _SCRATCH_PREFIX = "datarun-scratch-"

@@ -35,3 +35,18 @@ def prepare_data(raw_data: int, attempt: int) -> None:
 def custom_prepare_data(raw_data: int, attempt: int) -> None:
     """Let a data set's own reader split it; parameters as of `prepare_data`."""
     get_work_horse().run_split(raw_data, attempt)
+
+
+def score_submission(owner: int, databoard_s: int, attempt: int) -> None:
+    """Score the tested folds of a submission.
+
+    Parameters
+    ----------
+    owner : int
+        The account.
+    databoard_s : int
+        The account's number of the submission.
+    attempt : int
+        Which try at its scores.
+    """
+    get_work_horse().run_scoring(owner, databoard_s, attempt)

@@ -20,7 +20,7 @@ from datarun_client.states import FailureKind, Queue, Span
 from datarun_worker.api import Api
 from datarun_worker.attempts import Attempt
 from datarun_worker.cache import Cache, FetchFile, Folder, hash_file
-from datarun_worker.claims import Claim, FileEntry, FoldClaim, SplitClaim
+from datarun_worker.claims import Claim, FileEntry, FoldClaim, ScoredFold, ScoringClaim, SplitClaim
 from datarun_worker.config import Settings
 from datarun_worker.delivery import Delivered, Delivery, FoldJob, TakeJob
 from datarun_worker.disk import find_full
@@ -37,8 +37,9 @@ from datarun_worker.heartbeat import Heartbeat
 from datarun_worker.laps import Laps
 from datarun_worker.limits import make_limits
 from datarun_worker.reporting import Reporter
-from datarun_worker.results import FoldResult, SplitResult
+from datarun_worker.results import FoldResult, ScoringResult, SplitResult
 from datarun_worker.sandbox import Engine, Sandbox, SandboxError, SubmissionFailure
+from datarun_worker.scoring_run import run_scoring
 from datarun_worker.split_run import count_rows, name_parts, run_split
 from datarun_worker.spool import Spool
 
@@ -256,6 +257,17 @@ class WorkHorse:
             self._delivery.deliver(claim.path, result.to_wire())
             logger.info("%s: %s", claim.path, result.error or "done")
 
+    def run_scoring(self, owner: int, databoard_s: int, attempt: int) -> None:
+        """Score a submission, from its claim to its result; errors as of `run_fold`."""
+        claim = self._api.claim_scoring(owner, databoard_s, attempt)
+        if claim is None:
+            logger.info("scores %d of submission %d: nothing to do", attempt, databoard_s)
+            return
+        with self._attempting(claim) as running:
+            result = self._try_scoring(claim, running)
+            self._delivery.deliver(claim.path, result.to_wire())
+            logger.info("%s: %s", claim.path, result.error or "done")
+
     @contextlib.contextmanager
     def _claiming(self) -> Iterator[None]:
         """Take no further job if the API was upgraded since it heard this worker."""
@@ -388,6 +400,36 @@ class WorkHorse:
                 self._cache.keep(Folder.FOLDS, entry, file)
             entries.append(entry)
         return SplitResult(None, n_rows["y_train"], n_rows["y_test"], entries)
+
+    def _try_scoring(self, claim: ScoringClaim, attempt: Attempt) -> ScoringResult:
+        try:
+            return self._open_scoring(claim, attempt)
+        except (AttemptLostError, AttemptReleasedError):
+            raise
+        except SubmissionFailure as failure:
+            attempt.check()
+            # No submission runs here; what the labels of a reader bring along is its fault.
+            return ScoringResult(failure.message)
+        except Exception as error:
+            text = _blame_platform(error, attempt)
+            return ScoringResult(text, FailureKind.PLATFORM_ERROR)
+
+    def _open_scoring(self, claim: ScoringClaim, attempt: Attempt) -> ScoringResult:
+        with contextlib.ExitStack() as stack:
+            labels = {
+                entry.name: stack.enter_context(self._open(Folder.DATA_JOBS, attempt, entry))
+                for entry in claim.files
+            }
+            sandbox = stack.enter_context(self._open_sandbox(claim, attempt, {}))
+            return run_scoring(claim, sandbox, labels, self._fetch_scored(claim, attempt))
+
+    def _fetch_scored(self, claim: ScoringClaim, attempt: Attempt) -> Iterator[ScoredFold]:
+        """Fetch the folds of a scoring, one after the other; those that ran again are left out."""
+        for name in claim.folds:
+            attempt.check()
+            fold = self._api.fetch_scored_fold(claim, name, attempt.is_dropped)
+            if fold is not None:
+                yield fold
 
     def _open(
         self, folder: Folder, attempt: Attempt, entry: FileEntry

@@ -39,6 +39,7 @@ def test_a_package_imports_only_what_it_may(module):
         (queues.RUN_FOLD, ("owner", "databoard_sf_id")),
         (queues.PREPARE_DATA, ("raw_data", "attempt")),
         (queues.CUSTOM_PREPARE_DATA, ("raw_data", "attempt")),
+        (queues.SCORE, ("owner", "databoard_s", "attempt")),
     ],
 )
 def test_every_task_that_is_enqueued_exists_and_takes_its_arguments(task, arguments):

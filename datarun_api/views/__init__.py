@@ -14,6 +14,7 @@ from datarun_api.views import (
     uploads,
     webhooks,
     worker,
+    worker_scorings,
     workers,
 )
 
@@ -34,7 +35,7 @@ def register(app: Flask, api: Api) -> None:
     ):
         api.register_blueprint(module.blueprint, url_prefix=PREFIX)
     api.register_blueprint(
-        worker.blueprint, url_prefix=PREFIX, parameters=[worker.PROTOCOL_PARAMETER]
+        worker_scorings.blueprint, url_prefix=PREFIX, parameters=[worker.PROTOCOL_PARAMETER]
     )
     api.register_blueprint(health.blueprint)
     app.register_blueprint(documentation.blueprint)

@@ -32,8 +32,10 @@ from datarun_api.schemas import (
     SubmissionFoldDetailSchema,
     SubmissionFoldInputSchema,
     SubmissionFoldPostedSchema,
+    SubmissionSchema,
     WaitSchema,
 )
+from datarun_api.scoring import summarize
 from datarun_api.waiting import wait_for
 from datarun_api.wire import (
     FOLD_FIELDS,
@@ -41,6 +43,7 @@ from datarun_api.wire import (
     dump_attempt,
     dump_fold_detail,
     dump_posted_fold,
+    dump_submission,
 )
 from datarun_client.states import Role, State
 
@@ -142,6 +145,12 @@ class SubmissionFoldAttempts(MethodView):
 @blueprint.route(f"/submission/<{ID}:databoard_s_id>/")
 class SubmissionDetail(MethodView):
     """One submission."""
+
+    @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @blueprint.response(200, SubmissionSchema)
+    def get(self, databoard_s_id: int) -> Response:
+        """Get a submission with its scores: over its folds, and of their mean predictions."""
+        return jsonify(dump_submission(summarize(get_account().namespace, databoard_s_id)))
 
     @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.response(204)

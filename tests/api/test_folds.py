@@ -144,7 +144,7 @@ def test_another_post_is_a_conflict(platform, raw_data, changes, field):
 
     assert response.status_code == 409
     assert field in response.json["errors"]
-    assert {**first.json, "progress": None, "timings": None} == {
+    assert {**first.json, "progress": None, "timings": None, "scores": None} == {
         **get_fold(platform),
         "task_id": first.json["task_id"],
         "progress": None,
@@ -445,7 +445,8 @@ def test_the_lists_show_all_fields_and_the_light_ones(platform, raw_data):
 
     assert set(full) == FIELDS
     detail = get_fold(platform)
-    assert full | {"progress": detail["progress"], "timings": detail["timings"]} == detail
+    more = {name: detail[name] for name in ("progress", "timings", "scores")}
+    assert full | more == detail
     assert light == {"databoard_sf_id": 10, "databoard_s": 1, "state": "TODO", "new": True}
 
 

@@ -18,6 +18,7 @@ WORKERS = {Role.WORKER}
 
 FOLD = "/runapp/worker/folds/<owner>/<databoard_sf_id>/<attempt>"
 SPLIT = "/runapp/worker/splits/<raw_data>/<attempt>"
+SCORING = "/runapp/worker/scorings/<owner>/<databoard_s>/<attempt>"
 
 TABLE = {
     "GET /health": EVERYBODY,
@@ -73,6 +74,12 @@ TABLE = {
     f"POST {SPLIT}/release/": WORKERS,
     f"POST {SPLIT}/result/": WORKERS,
     "GET /runapp/submission/<databoard_s_id>/": READERS,
+    "POST /runapp/worker/scorings/claim/": WORKERS,
+    f"GET {SCORING}/files/<sha256>/": WORKERS,
+    f"GET {SCORING}/folds/<databoard_sf_id>/": WORKERS,
+    f"POST {SCORING}/lease/": WORKERS,
+    f"POST {SCORING}/release/": WORKERS,
+    f"POST {SCORING}/result/": WORKERS,
 }
 
 CONVERTER, BRACKETS = re.compile(r"<[^<>]+:([^:<>]+)>"), r"<\1>"

@@ -37,6 +37,9 @@ UNSAYABLE = {
     "PUT /runapp/uploads/{upload_id}/parts/{offset}/": "the digest must be the body's",
     "PUT /runapp/worker/splits/{raw_data}/{attempt}/files/{sha256}/": "the address is the digest",
     "POST /runapp/worker/splits/{raw_data}/{attempt}/result/": "the digest must be the body's",
+    "POST /runapp/worker/scorings/{owner}/{databoard_s}/{attempt}/result/": (
+        "the digest must be the body's"
+    ),
     "POST /runapp/worker/folds/{owner}/{databoard_sf_id}/{attempt}/result/": (
         "the digest must be the body's"
     ),

@@ -10,7 +10,7 @@ from datarun_worker.api import Api
 from datarun_worker.config import load_settings
 from datarun_worker.delivery import Delivered, Delivery, FoldJob
 from datarun_worker.laps import Laps
-from datarun_worker.results import FoldResult, SplitResult
+from datarun_worker.results import FoldResult, ScoringResult, SplitResult
 from datarun_worker.spool import Spool
 from tests.small_server import Answer
 
@@ -121,12 +121,18 @@ def test_a_result_that_is_refused_for_good_becomes_our_fault_once(server, spool,
     assert spool.list_results() == []
 
 
-def test_a_split_that_is_refused_for_good_becomes_our_fault(server, spool, delivery):
+@pytest.mark.parametrize(
+    ("path", "result"),
+    [("splits/7/1", SplitResult(None, 10, 5)), ("scorings/1/7/1", ScoringResult(None))],
+)
+def test_a_data_job_that_is_refused_for_good_becomes_our_fault(
+    server, spool, delivery, path, result
+):
     server.answers = [Answer(400), Answer()]
 
-    delivery.deliver("splits/7/1", SplitResult(None, 10, 5).to_wire())
+    delivery.deliver(path, result.to_wire())
 
-    assert server.requests[1].path == "/runapp/worker/splits/7/1/result/"
+    assert server.requests[1].path == f"/runapp/worker/{path}/result/"
     apology = json.loads(server.requests[1].body)
     assert (apology["state"], apology["failure_kind"]) == ("ERROR", "platform_error")
 

@@ -19,6 +19,7 @@ def test_the_tasks_are_those_that_the_api_names():
         FOLD_TASK,
         "datarun_worker.tasks.prepare_data",
         "datarun_worker.tasks.custom_prepare_data",
+        "datarun_worker.tasks.score_submission",
     }
 
 

@@ -68,15 +68,12 @@ def test_a_result_that_is_kept_again_takes_the_first_ones_place(root):
 
 def test_results_come_in_their_order(root):
     spool = Spool(root)
-    for number, path in enumerate(("splits/7/1", "folds/1/9/1", "folds/1/8/1")):
+    paths = ["splits/7/1", "folds/1/9/1", "scorings/1/3/2", "folds/1/8/1"]
+    for number, path in enumerate(paths):
         file = spool.keep(path, b"body").file
         os.utime(file, (number, number))
 
-    assert [result.path for result in spool.list_results()] == [
-        "splits/7/1",
-        "folds/1/9/1",
-        "folds/1/8/1",
-    ]
+    assert [result.path for result in spool.list_results()] == paths
 
 
 def test_what_is_no_result_is_left_alone(root):
