@@ -145,7 +145,7 @@ def dump_scoring_claim(scoring: Scoring, lease: float) -> dict[str, Any]:
         "attempt": scoring.attempt,
         "lease": lease,
         "metrics": raw_data.metrics,
-        "workflow_elements": parse_workflow_elements(raw_data.workflow_elements),
+        "workflow_elements": find_workflow_elements(raw_data.workflow_elements),
         "time_limit": raw_data.time_limit,
         "memory_limit": raw_data.memory_limit,
         "files": list_labels(scoring),
