@@ -306,7 +306,8 @@ class Sandbox:
         self._calls += 1
         started, cpu_before = time.monotonic(), self._meter.read_cpu()
         self._meter.start_phase()
-        self._time_limit = limit
+        # Of a whole that earlier calls have used some of, the author knows the whole.
+        self._time_limit = self._limits.time if limit == self._time_left else limit
         self._deadline = started + limit
         answer = None
         with contextlib.suppress(OSError):
