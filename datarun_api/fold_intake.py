@@ -176,6 +176,8 @@ class FoldIntake:
 
     def _load_raw_data(self, numbers: Iterable[int | None]) -> None:
         missing = {number for number in numbers if number is not None} - self.raw_data.keys()
+        if not missing:
+            return
         query = select(RawData).where(RawData.owner_id == self.owner_id, RawData.id.in_(missing))
         # Shared, so that a split can't begin or end between this look and the commit.
         for row in db.session.scalars(query.order_by(RawData.id).with_for_update(read=True)):
