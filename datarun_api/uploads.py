@@ -115,9 +115,8 @@ def append_part(
     BadInputError
         If the hash is another, or, with the last part, that of the whole file.
     ConflictError
-        If another part has to come first, or is being received.
-    TooLargeError
-        If it reaches beyond the announced size.
+        If another part has to come first, or is being received, or if it reaches beyond the
+        announced size.
     """
     upload = _look_at(owner_id, upload_id)
     if upload.sha256 is None:
@@ -295,8 +294,8 @@ def _bound(chunks: Iterable[bytes], left: int) -> Iterator[bytes]:
     for chunk in chunks:
         left -= len(chunk)
         if left < 0:
-            text = f"There are {-left} bytes more than the upload has, or even more."
-            raise TooLargeError(text, {"offset": [text]})
+            text = "The part reaches beyond the size that was announced."
+            raise ConflictError(text, {"offset": [text]})
         yield chunk
 
 

@@ -103,7 +103,7 @@ class UploadPart(MethodView):
         requestBody={"required": True, "content": {BYTES: {"schema": BINARY}}},
     )
     @blueprint.response(200, UploadSchema)
-    @blueprint.alt_response(409, schema=ErrorSchema, description="Another part has to come first.")
+    @blueprint.alt_response(409, schema=ErrorSchema, description="It doesn't fit there.")
     def put(self, upload_id: UUID, offset: int) -> Response:
         """Send the part that begins at an offset; the same may be sent twice."""
         digest = get_digest()
