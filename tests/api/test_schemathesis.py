@@ -139,7 +139,11 @@ def show_password(caller):
     return {"Authorization": f"Basic {credentials}"}
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
+    # Thousands of requests: half a minute of work, which a busy machine takes long for.
+    pytest.mark.timeout(400),
+]
 tries = pytest.mark.parametrize(
     "n_examples", [3, pytest.param(60, marks=[pytest.mark.soak, pytest.mark.timeout(1500)])]
 )
@@ -161,6 +165,6 @@ def test_a_compute_machine_finds_what_the_document_says(api_url, worker, n_examp
 
 
 def test_a_stranger_finds_what_the_document_says(api_url):
-    schema = load(api_url, {}, 3, without=["coverage"])
+    schema = load(api_url, {}, 3, without=["coverage", "stateful"])
 
     assert find_faults(schema) == ""
