@@ -15,13 +15,15 @@ and no longer, whatever dies. Whoever doesn't get the lock is told to come back.
 refusal changed nothing, so its key is free again. An answer with ``Cache-Control: no-store``, which
 shows a secret, is not kept either, only that it was given.
 
-**The same request** has the same method, address and body. Bodies are hashed while the view reads
-them, so that an upload needs no memory.
+**The same request** has the same address and body. Bodies are hashed while the view reads them, so
+that an upload needs no memory; the boundary between a form's parts, which clients make up anew each
+time, is left out.
 """
 
 import hashlib
 import io
 import re
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -73,11 +75,13 @@ def answer_once(account_id: int, answer: Callable[[], Any]) -> Any:
     _check_key(key)
     with get_queues().holding_jobs(), get_session().holding_commits():
         _lock(account_id, key)
-        body = request.environ["wsgi.input"] = HashingStream(request.environ["wsgi.input"])
+        boundary = request.mimetype_params.get("boundary", "").encode()
+        body = HashingStream(request.environ["wsgi.input"], boundary)
+        request.environ["wsgi.input"] = body
         kept = _find(account_id, key)
         if kept is not None:
             # Its length is its view's to bound; here it is hashed, piece by piece.
-            request.max_content_length = None
+            request.max_content_length = sys.maxsize
             return _replay(kept, _make_fingerprint(body))
         response = current_app.make_response(answer())
         if 200 <= response.status_code < 300:
@@ -97,11 +101,16 @@ class HashingStream(io.RawIOBase):
     Parameters
     ----------
     stream : binary file
+    ignored : bytes, optional
+        What is left out of the hash, wherever it stands.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, ignored: bytes = b"") -> None:
         self._stream = stream
+        self._ignored = ignored
         self._digest = hashlib.sha256()
+        # The end of what was read, in which what is ignored may begin.
+        self._rest = b""
 
     def readable(self) -> bool:
         """Say that it can be read."""
@@ -110,13 +119,24 @@ class HashingStream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer."""
         chunk = self._stream.read(len(buffer))
-        self._digest.update(chunk)
         buffer[: len(chunk)] = chunk
+        self._update(chunk)
         return len(chunk)
 
     def digest(self) -> bytes:
-        """Give the SHA-256 of what was read so far."""
+        """Give the SHA-256 of what was read; it must be all."""
+        self._digest.update(self._rest)
+        self._rest = b""
         return self._digest.digest()
+
+    def _update(self, chunk: bytes) -> None:
+        if not self._ignored:
+            self._digest.update(chunk)
+            return
+        data = (self._rest + chunk).replace(self._ignored, b"")
+        end = max(0, len(data) - len(self._ignored) + 1)
+        self._digest.update(data[:end])
+        self._rest = data[end:]
 
 
 def _check_key(key: str) -> None:

@@ -1,3 +1,6 @@
+import hashlib
+import io
+import json
 import threading
 import uuid
 
@@ -5,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from datarun_api.extensions import db, get_queues
-from datarun_api.idempotency import LIFE, forget_keys
+from datarun_api.idempotency import LIFE, HashingStream, forget_keys
 from datarun_api.models import IdempotencyKey, RawData, SubmissionFold
 from tests.api.payloads import make_fold, make_raw_data, prepare, run_fold
 from tests.conftest import count_rows, wait_until
@@ -65,6 +68,47 @@ def test_predictions_whose_answer_was_lost_can_be_had_again(platform, worker, ra
     assert len(lost.json) == 1
     assert again.json == lost.json
     assert platform.post("testpredictions/new/", {}).json == []
+
+
+def test_a_list_that_is_streamed_can_be_had_again(platform, worker, raw_data, key):
+    platform.post("submissionfold/", make_fold(raw_data))
+    run_fold(worker, platform)
+    wanted = {"list_submission_fold": [10]}
+
+    first = platform.post("testpredictions/list/", wanted, headers=key)
+    platform.call("DELETE", "submission/1/")
+    again = platform.post("testpredictions/list/", wanted, headers=key)
+
+    assert [entry["databoard_sf_id"] for entry in first.json] == [10]
+    assert again.json == first.json
+
+
+def test_a_form_counts_with_its_files(platform, key):
+    def post(table):
+        payload = json.dumps(make_raw_data() | {"files": None})
+        parts = {"json": payload, "files": (io.BytesIO(table), "data.csv")}
+        # With another boundary each time, as clients make it.
+        form = {"data": parts, "content_type": "multipart/form-data"}
+        return platform.post("rawdata/", headers=key, **form)
+
+    first, again, other = (
+        post(b"x,target\n1,2\n"),
+        post(b"x,target\n1,2\n"),
+        post(b"x,target\n3,4\n"),
+    )
+
+    assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409)
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+def test_a_body_that_is_larger_than_json_may_be_counts_too(platform, key, context, monkeypatch):
+    monkeypatch.setitem(context.config, "MAX_CONTENT_LENGTH", 1000)
+    raw = {"data": bytes(100_000), "content_type": "application/octet-stream"}
+
+    answers = [platform.post("uploads/", headers=key, **raw) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].json == answers[1].json
 
 
 def test_a_refusal_leaves_its_key_free(platform, key):
@@ -229,3 +273,19 @@ def test_the_openapi_document_names_the_key_on_every_post_but_the_workers(app):
         if "Idempotency-Key" in {parameter["name"] for parameter in call.get("parameters", [])}
     }
     assert with_key == {path for path in posts if "/worker/" not in path}
+
+
+def test_what_is_ignored_is_found_wherever_a_body_is_cut():
+    def hash_body(body, ignored, size):
+        stream = HashingStream(io.BytesIO(body), ignored)
+        while stream.read(size):
+            pass
+        return stream.digest()
+
+    digests = {
+        hash_body(b"--" + boundary + b"\r\nabc\r\n--" + boundary + b"--", boundary, size)
+        for boundary in (b"one", b"another")
+        for size in (1, 2, 3, 5, 100)
+    }
+
+    assert digests == {hashlib.sha256(b"--\r\nabc\r\n----").digest()}
