@@ -44,6 +44,19 @@ class PluginGroup(click.Group):
             return command
         return None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that a command line names; if its extra isn't installed, say which."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            for point in entry_points(group=COMMANDS_GROUP, name=args[0]):
+                extra = point.module.partition(".")[0].removeprefix("datarun_")
+                text = f"{args[0]!r} needs more packages; install datarun with the extra {extra!r}."
+                raise click.UsageError(text, ctx) from None
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what datarun itself says is wrong is said without a traceback."""
         try:

@@ -18,7 +18,6 @@ from datarun_client.commands.words import NumberOrName
 from datarun_client.errors import DatarunError
 from datarun_client.kit_scores import KitScores, Scores, score_run
 from datarun_client.kits import Kit
-from datarun_worker.datasets import read_csv, split_data
 from datarun_worker.errors import ProgramError
 from datarun_worker.predictions import Predictions
 
@@ -69,6 +68,14 @@ class HeldOutLabels:
         ScoringError
             If that can't be done.
         """
+        # Here, because `datarun --help` loads every command, and none should wait for pandas.
+        try:
+            from datarun_worker.datasets import read_csv, split_data
+        except ModuleNotFoundError as error:
+            raise ScoringError(
+                f"Scoring needs {error.name}; install datarun with the extra 'worker'."
+            ) from None
+
         try:
             with path.open("rb") as file:
                 data = read_csv(file, path.name)

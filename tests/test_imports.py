@@ -12,10 +12,13 @@ SCIENTIFIC = {"pandas", "scipy", "sklearn", "joblib"}
 FORBIDDEN = {
     "datarun_client": {"datarun_api", "datarun_worker", "flask", "sqlalchemy", "rq", *SCIENTIFIC},
     "datarun_client.cli": {"datarun_api", "datarun_worker", *SCIENTIFIC},
+    "datarun_client.client": {"datarun_api", "datarun_worker", "flask", "rq", *SCIENTIFIC},
     "datarun_client.post_api": {"datarun_api", "datarun_worker", "flask", "rq", *SCIENTIFIC},
     "datarun_api": {"datarun_worker", *SCIENTIFIC},
     "datarun_api.standalone": {"datarun_worker", *SCIENTIFIC},
     "datarun_worker": {"datarun_api", "flask", "sqlalchemy", "psycopg", *SCIENTIFIC},
+    "datarun_worker.commands": {"datarun_api", "flask", "sqlalchemy", "psycopg", *SCIENTIFIC},
+    "datarun_worker.scoring": {"datarun_api", "flask", "sqlalchemy", "psycopg", *SCIENTIFIC},
     "datarun_worker.worker": {"datarun_api", "flask", "sqlalchemy", "psycopg", *SCIENTIFIC},
     "datarun_worker.tasks": {"datarun_api", "flask", "sqlalchemy", "psycopg", *SCIENTIFIC},
 }

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import click
@@ -120,6 +121,20 @@ def test_every_command_explains_itself(words):
     assert result.exit_code == 0
     assert result.output.startswith("Usage: datarun")
     assert len(result.output.splitlines()) > 4
+
+
+def test_a_command_whose_extra_is_not_installed_names_it(stranger, monkeypatch, tmp_path):
+    def find(group, name="run-it"):
+        point = EntryPoint("run-it", "datarun_extra:run_it", group)
+        return [point] if point.name == name else []
+
+    (tmp_path / "datarun_extra.py").write_text("import a_package_that_is_not_there")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("datarun_client.cli.entry_points", find)
+
+    assert "run-it" not in stranger.run("--help").output
+    assert "the extra 'extra'" in stranger.run("run-it", status=ExitCode.USAGE).stderr
+    assert "No such command" in stranger.run("fly", status=ExitCode.USAGE).stderr
 
 
 def test_an_account_is_stored_where_only_its_owner_can_read_it(stranger, api_url, platform, config):
