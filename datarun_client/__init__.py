@@ -45,10 +45,11 @@ if TYPE_CHECKING:
         Progress,
         QueueInfo,
         RawData,
+        Submission,
         WorkerInfo,
     )
     from datarun_client.runs import Run, as_completed
-    from datarun_client.states import FailureKind, Force, Priority, SplitState, State
+    from datarun_client.states import FailureKind, Force, Priority, ScoringState, SplitState, State
 
 __version__ = "0.1.0"
 
@@ -89,11 +90,13 @@ __all__ = [
     "RawData",
     "RefusedError",
     "Run",
+    "ScoringState",
     "SourceFilesError",
     "SplitFailedError",
     "SplitState",
     "SplitterError",
     "State",
+    "Submission",
     "TooLargeError",
     "TooManyRequestsError",
     "UnauthorizedError",

@@ -37,6 +37,7 @@ from datarun_client.records import (
     FoldState,
     QueueInfo,
     RawData,
+    Submission,
     WorkerInfo,
 )
 from datarun_client.runs import Run
@@ -44,6 +45,7 @@ from datarun_client.source_files import Files, find_source_files, read_source_fi
 from datarun_client.splitters import CrossValidation, make_folds
 from datarun_client.states import Force, Priority, SplitState, State
 from datarun_client.transport import (
+    ACKNOWLEDGED_PREDICTIONS,
     CONNECT_TIMEOUT,
     NEW_PREDICTIONS,
     READ_TIMEOUT,
@@ -158,6 +160,7 @@ class Client:
         workflow_elements: str,
         time_limit: float | None = None,
         memory_limit: int | None = None,
+        metrics: Iterable[str] = (),
     ) -> RawData:
         """Create a data set.
 
@@ -176,6 +179,8 @@ class Client:
             Seconds that a whole fold may take.
         memory_limit : int, optional
             Bytes that a fold may use.
+        metrics : iterable of str, optional
+            What folds are scored by: up to ten names of scikit-learn's scorers.
 
         Raises
         ------
@@ -192,6 +197,8 @@ class Client:
             payload["time_limit"] = time_limit
         if memory_limit is not None:
             payload["memory_limit"] = memory_limit
+        if metrics:
+            payload["metrics"] = list(metrics)
         return self._read(RawData.from_wire, self._transport.call("POST", "rawdata/", payload))
 
     def upload_file(self, path: str | PathLike[str]) -> str:
@@ -418,9 +425,19 @@ class Client:
         answer = self._transport.call("GET", "submissionfold-light/", params=params)
         return self._read_each(FoldState.from_wire, answer)
 
-    def get_fold(self, databoard_sf_id: int) -> Fold:
-        """Get one fold, and what it waits for."""
-        answer = self._transport.call("GET", f"submissionfold/{int(databoard_sf_id)}/")
+    def get_fold(self, databoard_sf_id: int, wait: float = 0) -> Fold:
+        """Get one fold, and what it waits for.
+
+        Parameters
+        ----------
+        databoard_sf_id : int
+        wait : float, optional
+            Seconds, at most 60, for which the answer may be held back until the state changes.
+        """
+        params = {"wait": wait} if wait else {}
+        answer = self._transport.call(
+            "GET", f"submissionfold/{int(databoard_sf_id)}/", None, params
+        )
         return self._read(Fold.from_wire, answer)
 
     def list_attempts(self, databoard_sf_id: int) -> list[Attempt]:
@@ -450,6 +467,11 @@ class Client:
             fold.priority,
             force=Force.FOLD,
         )
+
+    def get_submission(self, databoard_s_id: int) -> Submission:
+        """Get a submission and its scores."""
+        answer = self._transport.call("GET", f"submission/{int(databoard_s_id)}/")
+        return self._read(Submission.from_wire, answer)
 
     def list_submission_files(self, databoard_s_id: int) -> list[FileInfo]:
         """List a submission's files."""
@@ -493,6 +515,30 @@ class Client:
         """
         payload = {} if raw_data is None else {"raw_data_id": _get_id(raw_data)}
         return self._read_each(FoldPredictions.from_wire, self._post(NEW_PREDICTIONS, payload))
+
+    def iter_new_predictions(
+        self, raw_data: int | RawData | None = None
+    ) -> Iterator[FoldPredictions]:
+        """Get predictions of the folds that weren't handed out yet, so that none can be lost.
+
+        A page is acknowledged when the page after it is asked for: what you didn't come to, or
+        whose answer was lost, comes again the next time.
+
+        Parameters
+        ----------
+        raw_data : int or RawData, optional
+            Only the folds on this data set.
+        """
+        payload: dict[str, Any] = {"ack": ""}
+        if raw_data is not None:
+            payload["raw_data_id"] = _get_id(raw_data)
+        while True:
+            page = self._post(ACKNOWLEDGED_PREDICTIONS, payload)
+            found = self._read(lambda answer: answer["predictions"], page)
+            yield from self._read_each(FoldPredictions.from_wire, found)
+            payload["ack"] = self._read(lambda answer: str(answer["ack"]), page)
+            if not found:
+                return
 
     # Compute machines.
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from datarun_client.codec import decode_indices, decode_predictions
 from datarun_client.errors import CodecError
 from datarun_client.html import write_html_table
-from datarun_client.states import FailureKind, Priority, SplitState, State
+from datarun_client.states import FailureKind, Priority, ScoringState, SplitState, State
 
 _KIB = 1024
 
@@ -38,6 +38,8 @@ class RawData:
     workflow_elements : str
         What submissions consist of, separated by commas.
     target_column : str
+    metrics : tuple of str
+        What its folds are scored by: names of scikit-learn's scorers.
     time_limit : float or None
         Seconds that a whole fold may take; None if the worker's own limit holds.
     memory_limit : int or None
@@ -55,6 +57,7 @@ class RawData:
     files_path: str
     workflow_elements: str
     target_column: str
+    metrics: tuple[str, ...]
     time_limit: float | None
     memory_limit: int | None
     split_state: SplitState
@@ -72,6 +75,7 @@ class RawData:
             files_path=answer["files_path"],
             workflow_elements=answer["workflow_elements"],
             target_column=answer["target_column"],
+            metrics=tuple(answer["metrics"]),
             time_limit=answer["time_limit"],
             memory_limit=answer["memory_limit"],
             split_state=SplitState(answer["split_state"]),
@@ -236,6 +240,9 @@ class Fold:
     timings : mapping of str to float
         Seconds of each of its steps (docs/api.md), as far as it has come; empty if it was listed
         with others.
+    scores : mapping of str to mapping of str to float or None
+        By metric and part of the data (``train``, ``validation``, ``test``); empty until they are
+        there, without metrics, and if it was listed with others.
     """
 
     databoard_sf_id: int
@@ -255,6 +262,7 @@ class Fold:
     finished_at: datetime | None = field(repr=False)
     progress: Progress | None = field(repr=False)
     timings: Mapping[str, float] = field(repr=False)
+    scores: Mapping[str, Mapping[str, float | None]] = field(repr=False)
 
     @classmethod
     def from_wire(cls, answer: Mapping[str, Any]) -> Self:
@@ -278,10 +286,59 @@ class Fold:
             finished_at=_read_moment(answer["finished_at"]),
             progress=Progress.from_wire(progress) if progress else None,
             timings=answer.get("timings") or {},
+            scores=answer.get("scores") or {},
         )
 
     def _repr_html_(self) -> str:
         return write_html_table(FOLD_COLUMNS, [describe_fold(self)])
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission and its scores.
+
+    Attributes
+    ----------
+    databoard_s_id : int
+    raw_data : int
+        Its data set.
+    hash_files : str
+        The hash of its source.
+    created_at : datetime
+    n_folds, n_tested : int
+    scoring_state : ScoringState or None
+        None if nothing is to be scored.
+    scoring_error : str or None
+    scores : mapping
+        By metric and part of the data: ``mean`` and ``std`` over its tested folds, and ``bagged``,
+        the score of their mean predictions.
+    """
+
+    databoard_s_id: int
+    raw_data: int
+    hash_files: str = field(repr=False)
+    created_at: datetime = field(repr=False)
+    n_folds: int
+    n_tested: int
+    scoring_state: ScoringState | None
+    scoring_error: str | None
+    scores: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read ``submission/<id>/``."""
+        state = answer["scoring_state"]
+        return cls(
+            databoard_s_id=answer["databoard_s_id"],
+            raw_data=answer["raw_data"],
+            hash_files=answer["hash_files"],
+            created_at=datetime.fromisoformat(answer["created_at"]),
+            n_folds=answer["n_folds"],
+            n_tested=answer["n_tested"],
+            scoring_state=None if state is None else ScoringState(state),
+            scoring_error=answer["scoring_error"],
+            scores=answer["scores"],
+        )
 
 
 FOLD_FIELDS = (

@@ -12,9 +12,10 @@ from datarun_client.records import (
     Fold,
     FoldPredictions,
     FoldState,
+    Submission,
     describe_fold,
 )
-from datarun_client.states import State
+from datarun_client.states import ScoringState, State
 from datarun_client.waiting import Patience
 
 if TYPE_CHECKING:
@@ -114,6 +115,29 @@ class Run:
     def logs(self) -> dict[int, str]:
         """Get what each fold has printed, and why it failed, by its number."""
         return {fold.databoard_sf_id: fold.log_messages for fold in self.folds()}
+
+    def wait_for_scores(self, timeout: float | None = 600) -> Submission:
+        """Wait until the folds that have ended are scored, if their data set has metrics.
+
+        Returns
+        -------
+        Submission
+            With its ``scores``.
+
+        Raises
+        ------
+        WaitTimeoutError
+            If it takes longer.
+        """
+        patience = Patience(timeout)
+        for _ in patience.tries():
+            found = patience.ask(lambda: self._client.get_submission(self.databoard_s_id))
+            if found is not None and found.scoring_state is not ScoringState.TODO:
+                return found
+        raise WaitTimeoutError(
+            f"Submission {self.databoard_s_id} isn't scored after {timeout:g} s; is there a worker "
+            "that runs data jobs?"
+        )
 
     def to_frame(self) -> Any:
         """Make a pandas DataFrame with a row for each fold: state, reason, times, memory.

@@ -58,6 +58,10 @@ CHUNK = 1 << 20
 NEW_PREDICTIONS = "testpredictions/new/"
 """The one call that marks what it hands out."""
 
+ACKNOWLEDGED_PREDICTIONS = "testpredictions/new"
+"""The same call with ``ack``, which marks nothing before it arrived and so may be repeated. The API
+takes it with or without the slash; the session's rules go by the address."""
+
 Auth = tuple[str, str] | str
 """Name and password, or a token."""
 

@@ -54,6 +54,12 @@ def data() -> None:
     help=f"What submissions consist of, such as 'feature_extractor, classifier'; of "
     f"{', '.join(WorkflowElement)}.",
 )
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    help="What folds are scored by: one of scikit-learn's scorers; may be given again.",
+)
 @held_out_option
 @random_state_option
 @time_limit_option
@@ -64,6 +70,7 @@ def add(
     files: tuple[Path, ...],
     target: str,
     workflow: str,
+    metrics: tuple[str, ...],
     held_out_test: float | None,
     random_state: int,
     time_limit: float | None,
@@ -75,7 +82,7 @@ def add(
     With --held-out-test it is split at once.
     """
     client = open_client()
-    found = client.create_raw_data(name, files, target, workflow, time_limit, memory_limit)
+    found = client.create_raw_data(name, files, target, workflow, time_limit, memory_limit, metrics)
     if held_out_test is not None:
         found = split_and_wait(client, found, held_out_test, random_state)
     show_raw_data(found, as_json)
@@ -209,6 +216,7 @@ def show_raw_data(raw_data: RawData, as_json: bool) -> None:
             ("name", raw_data.name),
             ("target", raw_data.target_column),
             ("workflow", raw_data.workflow_elements),
+            ("metrics", ", ".join(raw_data.metrics) or None),
             ("time limit", describe_seconds(raw_data.time_limit) or None),
             ("memory limit", describe_bytes(raw_data.memory_limit) or None),
             ("split", raw_data.split_state),

@@ -10,6 +10,7 @@ import numpy as np
 from datarun_client.client import Client
 from datarun_client.commands.connection import open_client
 from datarun_client.commands.output import (
+    clean,
     describe_bytes,
     describe_seconds,
     json_option,
@@ -19,7 +20,7 @@ from datarun_client.commands.output import (
 from datarun_client.commands.words import NumberOrName, PriorityWord
 from datarun_client.exit_codes import ExitCode
 from datarun_client.kits import Kit
-from datarun_client.records import Fold, FoldState
+from datarun_client.records import Fold, FoldState, Submission
 from datarun_client.runs import Run
 from datarun_client.states import Priority, State
 
@@ -103,6 +104,8 @@ def status(submission: int | None, watch: bool, timeout: float | None, as_json: 
         watch_run(run, timeout, as_json)
     else:
         show_folds(find_reasons(client, run.folds()), as_json)
+        if not as_json:
+            show_scores(client.get_submission(submission))
 
 
 @click.command()
@@ -144,8 +147,28 @@ def watch_run(run: Run, timeout: float | None, as_json: bool) -> None:
     run.wait(timeout, progress=True)
     folds = run.folds()
     show_folds(folds, as_json)
+    if not as_json:
+        show_scores(run.wait_for_scores())
     if any(fold.state is not State.TESTED for fold in folds):
         sys.exit(ExitCode.FAILED)
+
+
+def show_scores(submission: Submission) -> None:
+    """Print a submission's scores, if its data set has metrics and they are there."""
+    rows = [
+        (metric, part, *map(_write_score, (found["mean"], found["std"], found["bagged"])))
+        for metric, parts in submission.scores.items()
+        for part, found in parts.items()
+    ]
+    if rows:
+        click.echo()
+        print_table(("metric", "rows", "mean", "std", "bagged"), rows, expendable=("std",))
+    if submission.scoring_error:
+        click.echo(clean(submission.scoring_error))
+
+
+def _write_score(score: float | None) -> str:
+    return "" if score is None else f"{score:.4f}"
 
 
 def find_reasons(client: Client, folds: list[Fold]) -> list[Fold]:

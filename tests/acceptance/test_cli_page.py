@@ -60,6 +60,8 @@ def test_a_newcomer_gets_from_login_to_a_score(stack, newcomer, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("on the held-out rows: accuracy 1.0000") == 2
     assert result.stdout.endswith("tested\n")
+    scored = [line.split() for line in result.stdout.splitlines() if line.startswith("accuracy")]
+    assert ["accuracy", "test", "1.0000", "0.0000", "1.0000"] in scored
     assert PASSWORD not in result.stdout + result.stderr
     with np.load(tmp_path / "predictions.npz", allow_pickle=False) as arrays:
         assert arrays["test_predictions_1"].shape == (20, 2)

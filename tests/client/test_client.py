@@ -1,5 +1,6 @@
 """Each of the client's calls, over real HTTP against the real API."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -179,6 +180,30 @@ def test_a_regressors_predictions_have_one_dimension(client, data, platform, wor
 
     assert predictions.full_train_predictions.shape == (N_TRAIN,)
     assert client.take_new_predictions(data) == []
+
+
+def test_new_predictions_come_again_until_they_are_acknowledged(client, data, platform, worker):
+    client.post_folds(1, [(10, TRAIN, REST), (11, REST, TRAIN)], raw_data=data, files=SOURCE)
+    play_fold(worker, platform, 10)
+    play_fold(worker, platform, 11)
+
+    first = next(client.iter_new_predictions(data))
+    again = [entry.databoard_sf_id for entry in client.iter_new_predictions()]
+
+    assert first.databoard_sf_id == 10
+    assert again == [10, 11]
+    assert list(client.iter_new_predictions()) == []
+
+
+def test_a_fold_is_waited_for_in_one_call(client, open_client, data, platform, worker):
+    client.post_fold(10, 1, TRAIN, REST, raw_data=data, files=SOURCE)
+    ending = threading.Timer(0.2, play_fold, (worker, platform))
+    ending.start()
+
+    found = client.get_fold(10, wait=30)
+    ending.join()
+
+    assert found.state is State.TESTED
 
 
 def test_the_same_fold_again_is_no_error_and_another_of_its_number_is(client, data):

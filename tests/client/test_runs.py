@@ -29,6 +29,7 @@ from tests.api.payloads import (
     post_result,
     run_fold,
 )
+from tests.api.test_scoring import METRICS, claim, finish, make_result
 
 SOURCE = {"classifier.py": "class Classifier: pass"}
 
@@ -121,6 +122,36 @@ def test_a_run_is_waited_for_and_read(client, data, platform, worker, capsys):
     assert isinstance(frame, pd.DataFrame)
     assert frame.loc[first, "train_time"] == 1.5
     assert frame["failure_kind"].tolist()[1] == "submission_error"
+
+
+def test_a_run_is_scored_by_the_metrics_of_its_data_set(client, platform, worker):
+    data = client.create_raw_data(
+        "scored", {"iris.csv": CSV}, "target", "classifier", metrics=METRICS
+    )
+    client.split_raw_data(data, 0.3)
+    finish_split(worker, data.id)
+    run = client.submit(data, SOURCE, cv=2)
+    for number in run.databoard_sf_ids:
+        run_fold(worker, platform, number)
+    with pytest.raises(WaitTimeoutError, match="isn't scored"):
+        run.wait_for_scores(timeout=0.01)
+    assert claim(worker, platform).status_code == 200
+    scores = make_result(*((number, 0.5) for number in run.databoard_sf_ids))
+    assert finish(worker, platform, scores).status_code == 200
+
+    submission = run.wait_for_scores(timeout=10)
+
+    assert client.get_raw_data(data).metrics == tuple(METRICS)
+    assert (submission.n_folds, submission.n_tested) == (2, 2)
+    assert submission.scoring_state == "DONE"
+    assert submission.scores["accuracy"]["train"]["mean"] == 0.5
+    assert client.get_fold(run.databoard_sf_ids[0]).scores["accuracy"]["validation"] == 0.25
+
+
+def test_without_metrics_nothing_is_scored_nor_waited_for(client, data):
+    run = client.submit(data, SOURCE, cv=2)
+
+    assert run.wait_for_scores(timeout=10).scoring_state is None
 
 
 def test_folds_are_given_as_they_end(client, data, platform, worker):
