@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from datarun_client.errors import KitError, MissingExtraError
+from datarun_client.errors import KitError
 from datarun_client.kits import Kit
 from datarun_client.records import Fold, FoldPredictions
 from datarun_client.runs import Run
@@ -86,13 +86,12 @@ def score_folds(
         The kit's ``problem.py``.
     tested : sequence of tuple of Fold and FoldPredictions
     y_train, y_test : object
-        The labels, as the kit reads them; None if it has no labels of its test set.
+        The labels, as the kit reads them; `y_test` is None if this copy of it hasn't those of the
+        test set.
     """
-    try:
-        from rampwf.utils import get_score_cv_bags
-        from rampwf.utils.scoring import score_matrix
-    except ModuleNotFoundError:
-        raise MissingExtraError("RAMP kits need RAMP; pip install 'datarun[ramp]'.") from None
+    from rampwf.utils import get_score_cv_bags
+    from rampwf.utils.scoring import score_matrix
+
     types = problem.score_types
     scores, on_valid, on_test = {}, [], []
     for fold, entry in tested:
