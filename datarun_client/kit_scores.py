@@ -6,17 +6,29 @@ Its score types, its `Predictions` and RAMP's own functions do the work, so that
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from datarun_client.errors import KitError
 from datarun_client.kits import Kit
-from datarun_client.records import Fold, FoldPredictions
+from datarun_client.records import Fold, PredictionArray
 from datarun_client.runs import Run
 
 Scores = dict[str, dict[str, float]]
 """By step, ``train``, ``valid`` or ``test``, and by the name of the score type."""
+
+
+class Predicted(Protocol):
+    """Whatever holds the predictions of a fold."""
+
+    @property
+    def full_train_predictions(self) -> PredictionArray | None:
+        """Of the whole train set."""
+
+    @property
+    def test_predictions(self) -> PredictionArray | None:
+        """Of the test set."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +82,32 @@ def score_run(kit: Kit, run: Run) -> KitScores:
             f"No fold of submission {run.databoard_s_id} is tested yet; "
             f"see `datarun status {run.databoard_s_id}`."
         )
+    return score_tested(kit, tested)
+
+
+def score_tested(kit: Kit, tested: Sequence[tuple[Fold, Predicted]]) -> KitScores:
+    """Score tested folds, of which there is one at least; errors as of `score_run`.
+
+    Parameters
+    ----------
+    kit : Kit
+    tested : sequence of tuple of Fold and Predicted
+    """
     _, y_train = kit.read_train_data()
     _, y_test = kit.read_test_data()
     return kit.call(lambda problem: score_folds(problem, tested, y_train, y_test))
 
 
 def score_folds(
-    problem: Any, tested: Sequence[tuple[Fold, FoldPredictions]], y_train: Any, y_test: Any
+    problem: Any, tested: Sequence[tuple[Fold, Predicted]], y_train: Any, y_test: Any
 ) -> KitScores:
-    """Score tested folds.
+    """Score tested folds by their labels.
 
     Parameters
     ----------
     problem : module
         The kit's ``problem.py``.
-    tested : sequence of tuple of Fold and FoldPredictions
+    tested : sequence of tuple of Fold and Predicted
     y_train, y_test : object
         The labels, as the kit reads them; `y_test` is None if this copy of it hasn't those of the
         test set.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from datarun_client.errors import KitError, MissingExtraError
-from datarun_client.source_files import read_source_files
+from datarun_client.source_files import list_files, read_source_files
 from datarun_client.splitters import Rows, make_folds
 from datarun_client.workflow_elements import KIT_FILE
 
@@ -96,17 +96,10 @@ class Kit:
         """Call something of its ``problem.py``; errors as of `problem`."""
         return _run(function, self.problem)
 
-    def read_files(self) -> dict[str, bytes]:
-        """Read what the server needs of it: ``problem.py`` and ``data/``.
-
-        Returns
-        -------
-        dict of str to bytes
-            By relative POSIX path.
-        """
-        data = read_source_files(self.folder / "data")
-        problem = (self.folder / KIT_FILE).read_bytes()
-        return {KIT_FILE: problem, **{f"data/{name}": content for name, content in data.items()}}
+    def list_files(self) -> dict[str, Path]:
+        """List what the server needs of it, ``problem.py`` and ``data/``, by relative path."""
+        paths = [self.folder / KIT_FILE, *list_files(self.folder / "data")]
+        return {path.relative_to(self.folder).as_posix(): path for path in paths}
 
     def read_submission(self, folder: str | PathLike[str]) -> dict[str, bytes]:
         """Read a submission's files, without what `ramp-test` left among them."""

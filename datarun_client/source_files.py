@@ -8,8 +8,8 @@ from datarun_client.errors import SourceFilesError
 from datarun_client.file_names import check_file_names
 
 StrPath = str | PathLike[str]
-Files = StrPath | Iterable[StrPath] | Mapping[str, str | bytes]
-"""A folder, files, or contents by name."""
+Files = StrPath | Iterable[StrPath] | Mapping[str, str | bytes | Path]
+"""A folder, files, or contents or paths by name."""
 
 LEFT_OUT = frozenset({"__pycache__"})
 """Folders that are never sent, besides those whose name begins with a dot."""
@@ -28,9 +28,9 @@ def find_source_files(files: Files) -> dict[str, bytes | Path]:
 
     Parameters
     ----------
-    files : path-like, iterable of path-like, or mapping of str to str or bytes
+    files : path-like, iterable of path-like, or mapping of str to str, bytes or Path
         A folder, whose files keep their places in it; one file or several, of which only the last
-        part of the name is kept; or contents by name.
+        part of the name is kept; or by name contents, and as `Path` files that have them.
 
     Returns
     -------
@@ -46,13 +46,10 @@ def find_source_files(files: Files) -> dict[str, bytes | Path]:
     """
     found: dict[str, bytes | Path]
     if isinstance(files, Mapping):
-        found = {
-            name: text.encode() if isinstance(text, str) else bytes(text)
-            for name, text in files.items()
-        }
+        found = {name: _take(content) for name, content in files.items()}
     elif isinstance(files, str | PathLike) and Path(files).is_dir():
         folder = Path(files)
-        found = {path.relative_to(folder).as_posix(): path for path in _list_files(folder)}
+        found = {path.relative_to(folder).as_posix(): path for path in list_files(folder)}
         if not found:
             raise SourceFilesError(f"{folder} holds no files to send.")
     else:
@@ -60,6 +57,12 @@ def find_source_files(files: Files) -> dict[str, bytes | Path]:
         found = _name_each(Path(path) for path in paths)
     check_file_names(found)
     return found
+
+
+def _take(content: str | bytes | Path) -> bytes | Path:
+    if isinstance(content, Path):
+        return content
+    return content.encode() if isinstance(content, str) else bytes(content)
 
 
 def _name_each(paths: Iterable[Path]) -> dict[str, bytes | Path]:
@@ -81,12 +84,12 @@ def _read(path: Path) -> bytes:
         raise SourceFilesError(f"{path} can't be read: {error.strerror}.") from error
 
 
-def _list_files(folder: Path) -> Iterator[Path]:
+def list_files(folder: Path) -> Iterator[Path]:
     """List a folder's files, without what tools leave behind."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name in LEFT_OUT:
             continue
         if path.is_dir():
-            yield from _list_files(path)
+            yield from list_files(path)
         else:
             yield path

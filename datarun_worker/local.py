@@ -22,16 +22,22 @@ import numpy.typing as npt
 
 from datarun_client.codec import encode_indices
 from datarun_client.commands.output import clean, json_option
-from datarun_client.commands.submissions import show_folds
+from datarun_client.commands.submissions import N_FOLDS, show_folds
 from datarun_client.commands.words import Size
 from datarun_client.errors import SourceFilesError, SplitFailedError
 from datarun_client.exit_codes import ExitCode
+from datarun_client.kit_scores import score_tested
+from datarun_client.kits import Kit
 from datarun_client.progress import open_display
 from datarun_client.records import Fold
 from datarun_client.source_files import read_source_files
-from datarun_client.splitters import CrossValidation, make_folds
+from datarun_client.splitters import CrossValidation, Rows, make_folds
 from datarun_client.states import FailureKind, Priority, Reader, State, WorkflowElement
-from datarun_client.workflow_elements import parse_workflow_elements
+from datarun_client.workflow_elements import (
+    KIT_FILE,
+    find_workflow_elements,
+    parse_workflow_elements,
+)
 from datarun_worker.cache import Cache, Folder, hash_file
 from datarun_worker.check import IsolationError, start_engine
 from datarun_worker.claims import READER_FILE, FileEntry, FoldClaim, SplitClaim
@@ -42,7 +48,7 @@ from datarun_worker.isolation import Isolation
 from datarun_worker.limits import make_limits
 from datarun_worker.results import FoldResult, Phase
 from datarun_worker.sandbox import Engine, SubmissionFailure
-from datarun_worker.scoring import HeldOutLabels, describe_mean
+from datarun_worker.scoring import HeldOutLabels, describe_mean, show_kit_scores
 from datarun_worker.split_run import count_rows, name_parts, run_split
 
 NO_LEASE = float("inf")
@@ -68,6 +74,8 @@ class DataSet:
         Seconds for a whole fold.
     memory_limit : int or None
         Bytes.
+    kit : Kit or None
+        The RAMP kit that it is, whose files these are instead of `files`.
     """
 
     files: tuple[Path, ...]
@@ -77,6 +85,7 @@ class DataSet:
     random_state: int = 42
     time_limit: float | None = None
     memory_limit: int | None = None
+    kit: Kit | None = None
 
     @property
     def reader(self) -> Reader:
@@ -91,6 +100,9 @@ class DataSet:
         SourceFilesError
             If there are two readers, or several files and none.
         """
+        if self.kit is not None:
+            paths = self.kit.list_files()
+            return {READER_FILE: paths.pop(KIT_FILE), **paths}
         readers = [path for path in self.files if path.suffix == ".py"]
         if len(readers) > 1:
             raise SourceFilesError("A data set has one reader; give one .py file.")
@@ -275,18 +287,22 @@ def run_submission(
     "--data",
     "files",
     multiple=True,
-    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The CSV; once for each file if there are several, the reader (.py) among them.",
+    help="The CSV; once for each file if there are several, the reader (.py) among them. "
+    "Without it FOLDER is a submission of a RAMP kit, which needs no other option.",
 )
-@click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--target", metavar="COLUMN", help="The column to predict.")
 @click.option(
     "--workflow",
-    required=True,
     metavar="ELEMENTS",
     help="What the submission consists of, such as 'feature_extractor, classifier'.",
 )
-@click.option("--cv", type=click.IntRange(2), default=5, show_default=True, help="How many folds.")
+@click.option(
+    "--cv",
+    type=click.IntRange(2),
+    show_default=f"{N_FOLDS}, or the folds of the kit",
+    help="How many folds.",
+)
 @click.option(
     "--held-out-test",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -313,9 +329,9 @@ def run_submission(
 def run_local(
     folder: Path,
     files: tuple[Path, ...],
-    target: str,
-    workflow: str,
-    cv: int,
+    target: str | None,
+    workflow: str | None,
+    cv: int | None,
     held_out_test: float,
     random_state: int,
     time_limit: float | None,
@@ -325,30 +341,49 @@ def run_local(
     as_json: bool,
 ) -> None:
     """Run the submission in FOLDER on this machine, as a worker would, without a server."""
-    data_set = DataSet(
-        files,
-        target,
-        parse_workflow_elements(workflow),
-        held_out_test,
-        random_state,
-        time_limit,
-        memory_limit,
-    )
-    source = read_source_files(folder)
+    kit = None if files else Kit.find(folder)
+    if kit is not None:
+        data_set = DataSet(
+            (),
+            kit.target_column,
+            find_workflow_elements(kit.workflow_elements),
+            time_limit=time_limit,
+            memory_limit=memory_limit,
+            kit=kit,
+        )
+        source = kit.read_submission(folder)
+        folds: int | list[tuple[Rows, Rows]] = cv or kit.make_folds()
+    elif files and target is not None and workflow is not None:
+        data_set = DataSet(
+            files,
+            target,
+            parse_workflow_elements(workflow),
+            held_out_test,
+            random_state,
+            time_limit,
+            memory_limit,
+        )
+        source = read_source_files(folder)
+        folds = cv or N_FOLDS
+    else:
+        raise click.UsageError(
+            "Give --data, --target and --workflow, or a FOLDER in a RAMP kit's submissions."
+        )
     settings = load_local_settings()
     if isolation is not None:
         settings = replace(settings, isolation=Isolation(isolation))
     try:
         with LocalMachine(settings) as machine:
-            outcomes = _follow(run_submission(machine, data_set, source, cv), cv)
+            n_folds = folds if isinstance(folds, int) else len(folds)
+            outcomes = _follow(run_submission(machine, data_set, source, folds), n_folds)
     except IsolationError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(ExitCode.CONFIGURATION)
     if output is not None:
         _write_predictions(output, [result for _, result in outcomes])
     show_local_folds([fold for fold, _ in outcomes], as_json)
-    if data_set.reader is Reader.CSV and not as_json:
-        show_scores(data_set, [result for _, result in outcomes])
+    if not as_json:
+        show_scores(data_set, outcomes)
     if any(fold.state is not State.TESTED for fold, _ in outcomes):
         sys.exit(ExitCode.FAILED)
 
@@ -362,15 +397,20 @@ def show_local_folds(folds: Sequence[Fold], as_json: bool) -> None:
         click.echo(clean(failed.log_messages))
 
 
-def show_scores(data_set: DataSet, results: Sequence[FoldResult]) -> None:
-    """Print how good the predictions on the held-out rows are."""
+def show_scores(data_set: DataSet, outcomes: Sequence[tuple[Fold, FoldResult]]) -> None:
+    """Print how good the predictions are: by a kit's own scores, or on a CSV's held-out rows."""
+    tested = [(fold, result) for fold, result in outcomes if result.test_predictions is not None]
+    if data_set.kit is not None and tested:
+        show_kit_scores(score_tested(data_set.kit, tested), as_json=False)
+    if data_set.reader is not Reader.CSV:
+        return
     (path,) = data_set.files
     labels = HeldOutLabels.read(
         path, data_set.target_column, data_set.held_out_test, data_set.random_state
     )
     scores = [
         labels.score(result.test_predictions)
-        for result in results
+        for _, result in tested
         if result.test_predictions is not None
     ]
     if scores:

@@ -111,7 +111,7 @@ def add_kit(
     client = open_client()
     found = client.create_raw_data(
         name or kit.name,
-        kit.read_files(),
+        kit.list_files(),
         kit.target_column,
         kit.workflow_elements,
         time_limit,

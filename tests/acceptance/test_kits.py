@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.acceptance.conftest import ADMIN
@@ -96,6 +97,22 @@ def test_the_scores_of_a_kit_are_those_of_ramp_test(stack, kit):
     scores = json.loads((beside / "scores.json").read_text())
     assert list(scores["folds"].values()) == kit.folds
     assert scores["bagged"] == kit.bagged
+
+
+def test_a_kit_runs_without_a_server(stack, kit):
+    name, beside = kit.folder.name, kit.folder.parent
+    submission = f"{name}/submissions/starting_kit"
+
+    output = run(["datarun", "run-local", submission, "-o", "local.npz"], stack, beside)
+
+    assert "bagged" in output
+    saved = beside / submission / "training_output"
+    with np.load(beside / "local.npz") as arrays:
+        for number in range(N_FOLDS):
+            for array, part in (("full_train", "train"), ("test", "test")):
+                with np.load(saved / f"fold_{number}/y_pred_{part}.npz") as expected:
+                    found = arrays[f"{array}_predictions_{number + 1}"]
+                    np.testing.assert_array_equal(found, expected["y_pred"])
 
 
 def test_a_kit_can_be_run_from_python(stack, kit):

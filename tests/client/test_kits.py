@@ -44,7 +44,10 @@ def test_a_kit_says_what_the_server_needs_of_it(make_kit):
 
     assert (kit.name, kit.target_column) == ("numbers", "y")
     assert kit.workflow_elements == "estimator, external_data.csv"
-    assert kit.read_files() == {"problem.py": PROBLEM.encode(), "data/train.txt": b"a b c"}
+    assert kit.list_files() == {
+        "problem.py": kit.folder / "problem.py",
+        "data/train.txt": kit.folder / "data/train.txt",
+    }
 
 
 def test_the_target_is_called_as_the_kit_calls_it(make_kit):

@@ -45,3 +45,11 @@ def test_what_cannot_be_sent_says_why(tmp_path):
         read_source_files([tmp_path / "one" / "x.py", tmp_path / "two" / "x.py"])
     with pytest.raises(FileNameError, match="relative path"):
         read_source_files({"../x.py": ""})
+
+
+def test_files_elsewhere_are_sent_by_the_names_that_they_are_given(tmp_path):
+    (tmp_path / "x").write_bytes(b"1")
+
+    contents = read_source_files({"data/train.csv": tmp_path / "x", "notes": "2"})
+
+    assert contents == {"data/train.csv": b"1", "notes": b"2"}
