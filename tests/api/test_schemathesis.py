@@ -34,7 +34,7 @@ UNSAYABLE = {
     "POST /runapp/rawdata/customsplit/": "the data set may have no reader of its own",
     "POST /runapp/submissionfold/": "a new submission needs its files and its data set",
     "POST /runapp/uploads/": "the digest must be the body's",
-    "PUT /runapp/uploads/{upload_id}/parts/{offset}/": "the digest must be the body's",
+    "PUT /runapp/uploads/{upload_id}/parts/{offset}/": "digest and length must be the body's",
     "PUT /runapp/worker/splits/{raw_data}/{attempt}/files/{sha256}/": "the address is the digest",
     "POST /runapp/worker/splits/{raw_data}/{attempt}/result/": "the digest must be the body's",
     "POST /runapp/worker/scorings/{owner}/{databoard_s}/{attempt}/result/": (
@@ -44,7 +44,7 @@ UNSAYABLE = {
         "the digest must be the body's"
     ),
 }
-"""Why a request that follows the document may get 400."""
+"""Why a request that follows the document may get 400, or 413."""
 
 NAMED_IN_BODY = (
     "POST /runapp/rawdata/split/",
@@ -86,7 +86,7 @@ def no_waiting(monkeypatch):
 
 def load(api_url, headers, n_examples, without=()):
     """Load the document for somebody, with a bound on how much of each operation is tried."""
-    statuses = [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, "400"]
+    statuses = [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, "400", "413"]
     operations = [
         (UNSAYABLE, {"positive_data_acceptance": {"expected-statuses": statuses}}),
         (NAMED_IN_BODY, {"ensure_resource_availability": {"enabled": False}}),
