@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from datarun_client.kits import Kit
     from datarun_client.records import (
         Attempt,
+        Delivery,
         FileInfo,
         Fold,
         FoldPredictions,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         QueueInfo,
         RawData,
         Submission,
+        Webhook,
         WorkerInfo,
     )
     from datarun_client.runs import Run, as_completed
@@ -70,6 +72,7 @@ __all__ = [
     "CodecError",
     "ConflictError",
     "DatarunError",
+    "Delivery",
     "FailureKind",
     "FileInfo",
     "FileNameError",
@@ -103,6 +106,7 @@ __all__ = [
     "UnavailableError",
     "UnreachableError",
     "WaitTimeoutError",
+    "Webhook",
     "WorkerInfo",
     "WorkflowElementsError",
     "as_completed",

@@ -31,6 +31,7 @@ from datarun_client.errors import (
 from datarun_client.records import (
     FOLD_FIELDS,
     Attempt,
+    Delivery,
     FileInfo,
     Fold,
     FoldPredictions,
@@ -38,6 +39,7 @@ from datarun_client.records import (
     QueueInfo,
     RawData,
     Submission,
+    Webhook,
     WorkerInfo,
 )
 from datarun_client.runs import Run
@@ -309,6 +311,43 @@ class Client:
     def delete_raw_data(self, raw_data: int | RawData) -> None:
         """Delete a data set with its submissions and folds; what runs is stopped."""
         self._transport.call("DELETE", f"rawdata/{_get_id(raw_data)}/")
+
+    # Webhooks of a data set.
+
+    def add_webhook(
+        self,
+        raw_data: int | RawData,
+        url: str,
+        states: Iterable[State | str] = (State.TESTED, State.ERROR),
+    ) -> Webhook:
+        """Have an address called when a fold of a data set gets one of some states.
+
+        Returns
+        -------
+        Webhook
+            With the secret that signs its messages: keep it, it is shown only now.
+        """
+        payload = {"url": url, "states": [str(state) for state in states]}
+        return self._read(Webhook.from_wire, self._post(_name_webhooks(raw_data), payload, True))
+
+    def list_webhooks(self, raw_data: int | RawData) -> list[Webhook]:
+        """List a data set's webhooks."""
+        answer = self._transport.call("GET", _name_webhooks(raw_data))
+        return self._read_each(Webhook.from_wire, answer)
+
+    def list_deliveries(self, raw_data: int | RawData, webhook_id: int) -> list[Delivery]:
+        """List a webhook's last messages, and how their delivery went."""
+        path = f"{_name_webhooks(raw_data)}{int(webhook_id)}/deliveries/"
+        return self._read_each(Delivery.from_wire, self._transport.call("GET", path))
+
+    def enable_webhook(self, raw_data: int | RawData, webhook_id: int) -> Webhook:
+        """Call a webhook again that was disabled, also about what happened meanwhile."""
+        path = f"{_name_webhooks(raw_data)}{int(webhook_id)}/enable/"
+        return self._read(Webhook.from_wire, self._post(path, None))
+
+    def delete_webhook(self, raw_data: int | RawData, webhook_id: int) -> None:
+        """Call a webhook no more."""
+        self._transport.call("DELETE", f"{_name_webhooks(raw_data)}{int(webhook_id)}/")
 
     # Submissions and folds.
 
@@ -716,6 +755,10 @@ def _write_fold(
         "test_is": encode_indices(test_is),
         "priority": str(priority),
     }
+
+
+def _name_webhooks(raw_data: int | RawData) -> str:
+    return f"rawdata/{_get_id(raw_data)}/webhooks/"
 
 
 def _write_filters(

@@ -499,6 +499,87 @@ class FileInfo:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """An address that is called about a data set's folds.
+
+    Attributes
+    ----------
+    id : int
+    url : str
+    states : tuple of State
+        The states of a fold that it is called about.
+    failing_since, disabled_at, created_at : datetime or None
+    secret : str or None
+        Signs its messages; only there when it was just added.
+    """
+
+    id: int
+    url: str
+    states: tuple[State, ...]
+    failing_since: datetime | None
+    disabled_at: datetime | None
+    created_at: datetime
+    secret: str | None = field(repr=False)
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read an entry of ``webhooks/``."""
+        return cls(
+            id=answer["id"],
+            url=answer["url"],
+            states=tuple(map(State, answer["states"])),
+            failing_since=_read_moment(answer["failing_since"]),
+            disabled_at=_read_moment(answer["disabled_at"]),
+            created_at=datetime.fromisoformat(answer["created_at"]),
+            secret=answer.get("secret"),
+        )
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a webhook was called about, and how that went.
+
+    Attributes
+    ----------
+    webhook_id : str
+        The message's header of that name.
+    databoard_sf_id : int
+    state : State
+    n_tries : int
+    tried_at, delivered_at, next_try_at : datetime or None
+    status : int or None
+        Of the last answer.
+    error : str or None
+        Why there was no answer.
+    """
+
+    webhook_id: str
+    databoard_sf_id: int
+    state: State
+    n_tries: int
+    tried_at: datetime | None
+    delivered_at: datetime | None
+    next_try_at: datetime | None
+    status: int | None
+    error: str | None
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read an entry of ``deliveries/``."""
+        return cls(
+            webhook_id=answer["webhook_id"],
+            databoard_sf_id=answer["databoard_sf_id"],
+            state=State(answer["state"]),
+            n_tries=answer["n_tries"],
+            tried_at=_read_moment(answer["tried_at"]),
+            delivered_at=_read_moment(answer["delivered_at"]),
+            next_try_at=_read_moment(answer["next_try_at"]),
+            status=answer["status"],
+            error=answer["error"],
+        )
+
+
+@dataclass(frozen=True)
 class WorkerInfo:
     """A compute machine's worker.
 

@@ -286,6 +286,22 @@ def test_submissions_and_data_sets_are_deleted(client, data):
         client.delete_submission(1)
 
 
+def test_webhooks_are_added_listed_and_deleted(client, data):
+    # A public address that is never called here: no fold of the data set ends.
+    added = client.add_webhook(data, "https://93.184.215.14/hook", ["TESTED"])
+    (listed,) = client.list_webhooks(data)
+
+    assert added.secret.startswith("whsec_")
+    assert added.secret not in repr(added)
+    assert (listed.id, listed.states, listed.secret) == (added.id, (State.TESTED,), None)
+    assert client.list_deliveries(data, added.id) == []
+    assert client.enable_webhook(data, added.id).disabled_at is None
+    client.delete_webhook(data, added.id)
+    assert client.list_webhooks(data) == []
+    with pytest.raises(BadInputError, match="url"):
+        client.add_webhook(data, "http://127.0.0.1:9/")
+
+
 def test_workers_and_queues_are_records(client, data, platform, worker):
     beat(worker, "kermit", ["high", "low"])
     client.post_fold(10, 1, TRAIN, REST, raw_data=data, files=SOURCE)
