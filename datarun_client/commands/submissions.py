@@ -26,6 +26,9 @@ from datarun_client.states import Priority, State
 
 N_FOLDS = 5
 
+SCORES_TIME = 600.0
+"""Seconds for the scores, if no time is given."""
+
 MAX_REASONS = 20
 """Folds that are each asked for what they wait for."""
 
@@ -148,7 +151,7 @@ def watch_run(run: Run, timeout: float | None, as_json: bool) -> None:
     folds = run.folds()
     show_folds(folds, as_json)
     if not as_json:
-        show_scores(run.wait_for_scores())
+        show_scores(run.wait_for_scores(SCORES_TIME if timeout is None else timeout))
     if any(fold.state is not State.TESTED for fold in folds):
         sys.exit(ExitCode.FAILED)
 
