@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -68,8 +69,10 @@ def run(words, stack, folder):
     result = subprocess.run(
         words,
         cwd=folder,
+        # As the stack and `ramp-test` have it: settings of BLAS count in the last digit.
         env={
-            "PATH": f"{BIN}:/usr/bin:/bin",
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
             "HOME": str(folder),
             "DATARUN_URL": stack.url,
             "DATARUN_USERNAME": name,
