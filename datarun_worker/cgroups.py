@@ -10,6 +10,7 @@ whose groups are limited may have no process of its own, so the worker moves dow
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import time
@@ -25,6 +26,9 @@ _ROOT = Path("/sys/fs/cgroup")
 _OWN_GROUP = "datarun-worker"
 _REMOVE_TIMEOUT = 1.0
 _REMOVE_INTERVAL = 0.01
+
+# Of all groups of this process, whichever engine they are for.
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,6 @@ class GroupMaker:
         self._memory = memory
         self._pids = pids
         self._version = version
-        self._count = 0
         self._idle: list[Group] = []
 
     @classmethod
@@ -192,8 +195,7 @@ class GroupMaker:
                 group.begin()
                 return group
             group.remove()
-        self._count += 1
-        name = f"datarun-{os.getpid()}-{self._count}"
+        name = f"datarun-{os.getpid()}-{next(_numbers)}"
         group = Group(self._memory / name, self._pids / name, self._version)
         try:
             group.create(limits)

@@ -192,8 +192,9 @@ def _make_pattern() -> bytes:
 
 def find_processes(root: int, words: str) -> list[psutil.Process]:
     """Find a process's descendants that have some words in their command line."""
-    return [
-        process
-        for process in psutil.Process(root).children(recursive=True)
-        if words in " ".join(process.cmdline())
-    ]
+    found = []
+    for process in psutil.Process(root).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if words in " ".join(process.cmdline()):
+                found.append(process)
+    return found
