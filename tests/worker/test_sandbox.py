@@ -315,7 +315,7 @@ def test_an_ended_sandbox_is_dead_before_there_is_another(engine: Engine) -> Non
 
     # When there is another one, then the first is gone, and ending it again does nothing
     with open_with(engine, "def run(): pass") as sandbox:
-        assert not Path(f"/proc/{ended.pid}").exists()
+        assert not is_alive(ended.pid)
         ended.end()
         sandbox.call("call_function", RUN)
 
