@@ -17,7 +17,7 @@ import numpy.typing as npt
 from datarun_client.codec import decode_indices, decode_predictions
 from datarun_client.errors import CodecError
 from datarun_client.html import write_html_table
-from datarun_client.states import FailureKind, Priority, ScoringState, SplitState, State
+from datarun_client.states import FailureKind, Priority, ScoringState, Span, SplitState, State
 
 _KIB = 1024
 
@@ -238,8 +238,8 @@ class Fold:
     progress : Progress or None
         None if it is final, or was listed with others: `Client.get_fold` tells.
     timings : mapping of str to float
-        Seconds of each of its steps (docs/api.md), as far as it has come; empty if it was listed
-        with others.
+        Seconds of each of its steps in their order (docs/api.md), as far as it has come; empty if
+        it was listed with others.
     scores : mapping of str to mapping of str to float or None
         By metric and part of the data (``train``, ``validation``, ``test``); empty until they are
         there, without metrics, and if it was listed with others.
@@ -285,7 +285,7 @@ class Fold:
             started_at=_read_moment(answer["started_at"]),
             finished_at=_read_moment(answer["finished_at"]),
             progress=Progress.from_wire(progress) if progress else None,
-            timings=answer.get("timings") or {},
+            timings=_read_timings(answer.get("timings") or {}),
             scores=answer.get("scores") or {},
         )
 
@@ -666,6 +666,12 @@ class QueueInfo:
 
 def _read_moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+def _read_timings(timings: Mapping[str, float]) -> dict[str, float]:
+    """Put the steps in their order, which PostgreSQL doesn't keep; a newer API's others follow."""
+    known = {span.value: timings[span] for span in Span if span in timings}
+    return known | dict(timings)
 
 
 def _read_failure_kind(text: str | None) -> FailureKind | None:

@@ -21,7 +21,7 @@ from datarun_client import (
 )
 from datarun_client.client import Client
 from datarun_client.codec import encode_predictions
-from datarun_client.states import Role
+from datarun_client.states import Role, Span
 from tests.api.payloads import (
     CSV,
     N_TEST,
@@ -155,7 +155,8 @@ def test_a_fold_goes_its_way(client, data, platform, worker):
     assert waiting.progress.reason == "no_live_worker"
     assert tested.state is State.TESTED
     assert tested.progress is None
-    assert {"accept", "pick_up"} <= set(tested.timings)
+    assert list(tested.timings) == [span.value for span in Span if span in tested.timings]
+    assert list(tested.timings)[:2] == ["accept", "pick_up"]
     assert tested.measures.train_time == 1.5
     assert tested.measures.train_memory == 2048 * 1024
     assert tested.finished_at >= tested.started_at >= tested.created_at
