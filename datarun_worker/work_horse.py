@@ -1,10 +1,13 @@
 """The work horse: the trusted code that carries out one job.
 
 It claims the job from the API, brings the inputs together, has a sandbox do the work, and
-delivers what it came to. Whose fault a failure is decides its way: what a submission or a data
-set did wrong is a result; what we, the machine or the API did wrong is a `platform_error`, and
-the API has it tried again. An attempt that is lost meanwhile is dropped without a word; one that
-the worker can't finish, because it stops, is given back.
+delivers what it came to. With a fold's result it asks for the next claim, if the worker finds
+another fold's job, and goes on with that (`WorkHorse.run_fold`).
+
+Whose fault a failure is decides its way: what a submission or a data set did wrong is a result;
+what we, the machine or the API did wrong is a `platform_error`, and the API has it tried again. An
+attempt that is lost meanwhile is dropped without a word; one that the worker can't finish, because
+it stops, is given back.
 """
 
 import contextlib

@@ -46,11 +46,12 @@ from datarun_client.errors import SettingError
 from datarun_worker import tasks
 from datarun_worker.check import EX_CONFIG, IsolationError, start_engine
 from datarun_worker.config import load_settings
+from datarun_worker.delivery import FoldJob
 from datarun_worker.jobs import RESULT_TTL, SERIALIZER, OurJob
 from datarun_worker.late import late_starter
 from datarun_worker.sandbox import Engine
 from datarun_worker.stopping import Stopper
-from datarun_worker.work_horse import FoldJob, WorkHorse, open_spool
+from datarun_worker.work_horse import WorkHorse, open_spool
 
 WORKER_TTL = 60
 """Seconds after which Redis forgets a silent idle worker."""
