@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import select, tuple_, update
-from sqlalchemy.orm import undefer
+from sqlalchemy import tuple_, update
 
 from datarun_api.errors import BadInputError
 from datarun_api.extensions import db
-from datarun_api.models import Submission, SubmissionFold
+from datarun_api.folds import select_new
+from datarun_api.models import SubmissionFold
 from datarun_api.schemas import MAX_ID, MAX_PAGE
 from datarun_client.codec import decode_indices, encode_indices
 from datarun_client.errors import CodecError
@@ -85,20 +85,7 @@ def hand_out_page(owner_id: int, raw_data_id: int | None, ack: str, limit: int) 
             .values(new=False)
         )
         db.session.commit()
-    query = (
-        select(SubmissionFold)
-        .where(
-            SubmissionFold.owner_id == owner_id,
-            SubmissionFold.new,
-            SubmissionFold.state == State.TESTED,
-        )
-        .options(undefer("*"))
-        .order_by(SubmissionFold.databoard_sf_id)
-        .limit(limit)
-    )
-    if raw_data_id is not None:
-        query = query.join(SubmissionFold.submission).where(Submission.raw_data_id == raw_data_id)
-    return Page(db.session.scalars(query).all())
+    return Page(db.session.scalars(select_new(owner_id, raw_data_id).limit(limit)).all())
 
 
 def _read_cursor(text: str) -> list[tuple[int, int]]:

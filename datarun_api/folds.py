@@ -427,8 +427,8 @@ def is_among(numbers: Sequence[int]) -> ColumnElement[bool]:
     return SubmissionFold.databoard_sf_id == any_(literal(numbers, ARRAY(Integer)))
 
 
-def hand_out_new(owner_id: int, raw_data_id: int | None) -> list[SubmissionFold]:
-    """Hand out, once, the folds with predictions that weren't handed out yet."""
+def select_new(owner_id: int, raw_data_id: int | None) -> Select[SubmissionFold]:
+    """Make the query for the folds with predictions that weren't handed out yet, by number."""
     query = (
         select(SubmissionFold)
         .where(
@@ -438,10 +438,15 @@ def hand_out_new(owner_id: int, raw_data_id: int | None) -> list[SubmissionFold]
         )
         .options(undefer("*"))
         .order_by(SubmissionFold.databoard_sf_id)
-        .with_for_update(of=SubmissionFold)
     )
     if raw_data_id is not None:
         query = query.join(SubmissionFold.submission).where(Submission.raw_data_id == raw_data_id)
+    return query
+
+
+def hand_out_new(owner_id: int, raw_data_id: int | None) -> list[SubmissionFold]:
+    """Hand out, once, the folds with predictions that weren't handed out yet."""
+    query = select_new(owner_id, raw_data_id).with_for_update(of=SubmissionFold)
     folds = list(db.session.scalars(query))
     for fold in folds:
         fold.new = False
