@@ -20,6 +20,7 @@ from werkzeug.formparser import MultiPartParser
 
 from datarun_api.errors import BadInputError, TooLargeError
 from datarun_api.extensions import get_storage
+from datarun_api.negotiation import BINARY, JSON
 from datarun_api.storage import CHUNK, StagedFile, StagingWriter
 
 FORM = "multipart/form-data"
@@ -44,18 +45,17 @@ def describe_body(schema: Any) -> dict[str, Any]:
     schema : Schema class or dict
         Of the JSON.
     """
-    file = {"type": "string", "format": "binary"}
     form = {
         "type": "object",
         "required": [JSON_PART],
-        "properties": {JSON_PART: schema, FILES_PART: {"type": "array", "items": file}},
+        "properties": {JSON_PART: schema, FILES_PART: {"type": "array", "items": BINARY}},
         "additionalProperties": False,
     }
-    encoding = {JSON_PART: {"contentType": "application/json"}}
+    encoding = {JSON_PART: {"contentType": JSON}}
     return {
         "required": True,
         "content": {
-            "application/json": {"schema": schema},
+            JSON: {"schema": schema},
             FORM: {"schema": form, "encoding": encoding},
         },
     }

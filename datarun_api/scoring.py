@@ -25,7 +25,7 @@ from datarun_api.errors import BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db, get_queues
 from datarun_api.leases import get_lease
 from datarun_api.models import RawData, Scores, Scoring, StoredFile, Submission, SubmissionFold
-from datarun_api.raw_data import MAX_LOSSES
+from datarun_api.raw_data import MAX_LOSSES, get_submission
 from datarun_client.states import FailureKind, ScorePart, ScoringState, State
 
 LABELS = ("y_train", "y_test")
@@ -229,9 +229,7 @@ def summarize(owner_id: int, databoard_s: int) -> Summary:
     NotFoundError
         If there is none.
     """
-    submission = db.session.get(Submission, (owner_id, databoard_s))
-    if submission is None:
-        raise NotFoundError(f"There is no submission {databoard_s} in this account.")
+    submission = get_submission(owner_id, databoard_s)
     of_submission = (
         SubmissionFold.owner_id == owner_id,
         SubmissionFold.databoard_s == databoard_s,

@@ -6,7 +6,6 @@ when that isn't the newest any more, the answer is 409 and the worker drops what
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, current_app, jsonify, request, send_file
@@ -14,6 +13,7 @@ from flask.views import MethodView
 
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
+from datarun_api.bodies import BYTES, read_bytes
 from datarun_api.errors import BadInputError, ForbiddenError, NotFoundError
 from datarun_api.extensions import get_storage
 from datarun_api.folds import (
@@ -28,6 +28,7 @@ from datarun_api.folds import (
     report_phase,
 )
 from datarun_api.models import StoredFile
+from datarun_api.negotiation import BINARY
 from datarun_api.raw_data import (
     claim_split,
     finish_split,
@@ -89,9 +90,6 @@ DIGEST_PARAMETER = {
 
 FOLD = f"/worker/folds/<{ID}:owner>/<{ID}:databoard_sf_id>/<{ID}:attempt>"
 SPLIT = f"/worker/splits/<{ID}:raw_data>/<{ID}:attempt>"
-CHUNK = 1 << 20
-BYTES_TYPE = "application/octet-stream"
-
 
 RELEASES = frozenset({"worker.FoldRelease", "worker.SplitRelease"})
 """The endpoints that take back what a worker can't finish."""
@@ -175,7 +173,7 @@ class FoldFile(MethodView):
     """A file of a claimed fold."""
 
     @allow(Role.WORKER)
-    @blueprint.response(200, {"type": "string", "format": "binary"}, content_type=BYTES_TYPE)
+    @blueprint.response(200, BINARY, content_type=BYTES)
     def get(self, owner: int, databoard_sf_id: int, attempt: int, sha256: str) -> Response:
         """Fetch a file of the claimed fold: of its submission, or of its data without labels."""
         fold = get_running_fold(owner, databoard_sf_id, attempt)
@@ -291,14 +289,14 @@ class SplitFile(MethodView):
     """A file that a split reads or makes."""
 
     @allow(Role.WORKER)
-    @blueprint.response(200, {"type": "string", "format": "binary"}, content_type=BYTES_TYPE)
+    @blueprint.response(200, BINARY, content_type=BYTES)
     def get(self, raw_data: int, attempt: int, sha256: str) -> Response:
         """Fetch a raw file of the claimed data set."""
         demand_data_jobs()
         return send_stored(sha256, get_running_split(raw_data, attempt).files)
 
     @allow(Role.WORKER)
-    @blueprint.doc(requestBody={"required": True, "content": {BYTES_TYPE: {"schema": {}}}})
+    @blueprint.doc(requestBody={"required": True, "content": {BYTES: {"schema": {}}}})
     @blueprint.response(200, DoneSchema)
     def put(self, raw_data: int, attempt: int, sha256: str) -> Response:
         """Upload a part that the split made; the body is its bytes."""
@@ -306,9 +304,8 @@ class SplitFile(MethodView):
         get_running_split(raw_data, attempt)
         if not SHA256_PATTERN.fullmatch(sha256):
             raise BadInputError("The address must end with the SHA-256 of the bytes.")
-        request.max_content_length = current_app.config["MAX_UPLOAD"]
         try:
-            get_storage().write(read_body(), sha256)
+            get_storage().write(read_bytes(current_app.config["MAX_UPLOAD"]), sha256)
         except ContentError as error:
             raise BadInputError(str(error)) from None
         return jsonify({})
@@ -386,10 +383,4 @@ def send_stored(sha256: str, allowed: list[StoredFile]) -> Response:
     """
     if sha256 not in {file["sha256"] for file in allowed}:
         raise NotFoundError("This attempt has no such file.")
-    return send_file(get_storage().find(sha256), mimetype=BYTES_TYPE)
-
-
-def read_body() -> Iterator[bytes]:
-    """Read a request's body piece by piece."""
-    while chunk := request.stream.read(CHUNK):
-        yield chunk
+    return send_file(get_storage().find(sha256), mimetype=BYTES)

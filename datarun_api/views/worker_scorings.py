@@ -7,6 +7,8 @@ from flask.views import MethodView
 
 from datarun_api.auth import allow
 from datarun_api.blueprints import ID
+from datarun_api.bodies import BYTES
+from datarun_api.negotiation import BINARY
 from datarun_api.schemas import (
     DoneSchema,
     LeaseSchema,
@@ -61,7 +63,7 @@ class ScoringFile(MethodView):
     """The labels of a claimed scoring."""
 
     @allow(Role.WORKER)
-    @blueprint.response(200, {"type": "string", "format": "binary"}, content_type="*/*")
+    @blueprint.response(200, BINARY, content_type=BYTES)
     def get(self, owner: int, databoard_s: int, attempt: int, sha256: str) -> Response:
         """Fetch the labels of the train or of the test set."""
         demand_data_jobs()
