@@ -9,7 +9,21 @@ from psycopg import sql
 from datarun_api import create_app
 from datarun_api.extensions import db
 from datarun_api.reconciler import Reconciler
+from tests.api.payloads import make_fold, prepare
 from tests.conftest import numbers
+
+
+@pytest.fixture
+def raw_data(platform, worker):
+    """A data set that is split."""
+    return prepare(platform, worker)
+
+
+@pytest.fixture
+def fold(platform, raw_data):
+    """A fold that waits for a worker."""
+    assert platform.post("submissionfold/", make_fold(raw_data)).status_code == 201
+    return 10
 
 
 @pytest.fixture

@@ -5,12 +5,6 @@ from tests.api.payloads import make_fold, make_result, post_result, prepare, run
 
 
 @pytest.fixture
-def raw_data(platform, worker):
-    """A data set that is split."""
-    return prepare(platform, worker)
-
-
-@pytest.fixture
 def tested(platform, worker, raw_data):
     """Three folds with results."""
     numbers = [10, 11, 12]

@@ -19,14 +19,6 @@ LONG = 60
 
 
 @pytest.fixture
-def fold(platform, worker):
-    """A fold that waits for a worker."""
-    raw_data = prepare(platform, worker)
-    assert platform.post("submissionfold/", make_fold(raw_data)).status_code == 201
-    return 10
-
-
-@pytest.fixture
 def follow(api_url):
     """Follow an account's events over HTTP, as (id, name, data)."""
     with contextlib.ExitStack() as stack:

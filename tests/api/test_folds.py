@@ -62,12 +62,6 @@ FIELDS = PREDICTION_FIELDS | {
 OTHER_SOURCE = {"classifier.py": encode_bytes(SOURCE + b"# changed\n")}
 
 
-@pytest.fixture
-def raw_data(platform, worker):
-    """A data set that is split."""
-    return prepare(platform, worker)
-
-
 def post_fold(platform, *args, **changes):
     return platform.post("submissionfold/", make_fold(*args, **changes))
 

@@ -18,7 +18,6 @@ from tests.api.payloads import (
     make_fold,
     make_result,
     post_result,
-    prepare,
 )
 
 MANY = 100_000
@@ -76,11 +75,6 @@ def walk(plan):
     yield plan
     for part in plan.get("Plans", ()):
         yield from walk(part)
-
-
-@pytest.fixture
-def raw_data(platform, worker):
-    return prepare(platform, worker)
 
 
 @pytest.fixture

@@ -10,19 +10,13 @@ from sqlalchemy import func, select, text, update
 from datarun_api.extensions import db, get_queues
 from datarun_api.idempotency import LIFE, HashingStream, forget_keys
 from datarun_api.models import IdempotencyKey, RawData, SubmissionFold
-from tests.api.payloads import make_fold, make_raw_data, prepare, run_fold
+from tests.api.payloads import make_fold, make_raw_data, run_fold
 from tests.conftest import count_rows, wait_until
 
 
 @pytest.fixture
 def key():
     return {"Idempotency-Key": str(uuid.uuid4())}
-
-
-@pytest.fixture
-def raw_data(platform, worker):
-    """A data set that is split."""
-    return prepare(platform, worker)
 
 
 def test_the_same_request_gets_the_same_answer(platform, key, context):

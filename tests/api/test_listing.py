@@ -28,12 +28,6 @@ LIGHT_FIELDS = {"databoard_sf_id", "databoard_s", "state", "new"}
 
 
 @pytest.fixture
-def raw_data(platform, worker):
-    """A data set that is split."""
-    return prepare(platform, worker)
-
-
-@pytest.fixture
 def folds(platform, worker, raw_data):
     """Fold 10 of submission 1 is tested, its fold 11 waits, so does the urgent 12 of another."""
     other = prepare(platform, worker, name="other")

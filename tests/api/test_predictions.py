@@ -16,19 +16,12 @@ from tests.api.payloads import (
     make_fold,
     make_result,
     post_result,
-    prepare,
 )
 
 TEST = np.linspace(0, 1, 2 * N_TEST).reshape(N_TEST, 2)
 FULL_TRAIN = np.linspace(-1, 1, N_TRAIN)
 NPY = {"Accept": "application/x-npy"}
 ZIP = {"Accept": "application/zip"}
-
-
-@pytest.fixture
-def raw_data(platform, worker):
-    """A data set that is split."""
-    return prepare(platform, worker)
 
 
 @pytest.fixture

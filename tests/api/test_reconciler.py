@@ -22,11 +22,6 @@ from tests.api.payloads import (
 from tests.conftest import wait_until
 
 
-@pytest.fixture
-def raw_data(platform, worker):
-    return prepare(platform, worker)
-
-
 def post_fold(platform, *args, **changes):
     return platform.post("submissionfold/", make_fold(*args, **changes)).json["task_id"]
 

@@ -11,16 +11,10 @@ from tests.api.payloads import (
     make_result,
     post_raw_data,
     post_result,
-    prepare,
     request_split,
     run_fold,
 )
 from tests.conftest import count_rows
-
-
-@pytest.fixture
-def raw_data(platform, worker):
-    return prepare(platform, worker)
 
 
 @pytest.fixture

@@ -6,15 +6,9 @@ from datetime import datetime
 import pytest
 
 from datarun_client.states import Span
-from tests.api.payloads import claim_fold, make_fold, make_result, post_result, prepare
+from tests.api.payloads import claim_fold, make_fold, make_result, post_result
 
 MEASURED = {"inputs": 0.001, "start": 0.002, "train": 0.003}
-
-
-@pytest.fixture
-def raw_data(platform, worker):
-    """A data set that is split."""
-    return prepare(platform, worker)
 
 
 def get_fold(platform):

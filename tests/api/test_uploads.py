@@ -15,7 +15,7 @@ from datarun_api.garbage import collect_files
 from datarun_api.models import RawData, Upload
 from datarun_client.codec import encode_bytes
 from datarun_client.states import Role
-from tests.api.payloads import CSV, SOURCE, make_fold, make_raw_data, prepare
+from tests.api.payloads import CSV, SOURCE, make_fold, make_raw_data
 from tests.conftest import count_rows
 
 CONTENT = bytes(range(256)) * 40
@@ -353,12 +353,6 @@ def test_the_same_data_set_is_the_same_however_it_came(platform):
 
     assert [again.status_code, form.status_code] == [200, 200]
     assert first.json == again.json == form.json
-
-
-@pytest.fixture
-def raw_data(platform, worker):
-    """A data set that is split."""
-    return prepare(platform, worker)
 
 
 def test_folds_refer_to_uploads(platform, raw_data):

@@ -5,19 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from datarun_api.waiting import Listener, get_listener
-from tests.api.payloads import claim_fold, make_fold, prepare, run_fold
+from tests.api.payloads import claim_fold, run_fold
 from tests.conftest import wait_until
 
 LONG = 50
 """Seconds that a test's request asks to wait; none does, or the suite's deadline ends it."""
-
-
-@pytest.fixture
-def fold(platform, worker):
-    """A fold that waits for a worker."""
-    raw_data = prepare(platform, worker)
-    assert platform.post("submissionfold/", make_fold(raw_data)).status_code == 201
-    return 10
 
 
 @pytest.fixture

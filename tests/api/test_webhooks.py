@@ -28,12 +28,6 @@ from tests.conftest import wait_until
 
 
 @pytest.fixture
-def raw_data(platform, worker):
-    """A data set that is split."""
-    return prepare(platform, worker)
-
-
-@pytest.fixture
 def receiver(context, monkeypatch):
     monkeypatch.setitem(context.config, "WEBHOOK_NETWORKS", parse_networks("127.0.0.0/8"))
     with receiving() as receiver:
