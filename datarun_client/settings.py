@@ -108,18 +108,3 @@ def parse_count(text: str) -> int:
     if not text.isdecimal():
         raise ValueError("write a whole number")
     return int(text)
-
-
-def parse_switch(text: str) -> bool:
-    """Read a yes or no.
-
-    Raises
-    ------
-    ValueError
-        If the text is neither.
-    """
-    words = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
-    try:
-        return words[text.lower()]
-    except KeyError:
-        raise ValueError("write yes or no") from None

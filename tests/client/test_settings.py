@@ -36,14 +36,8 @@ def test_bytes_have_units(text, value):
         (settings.parse_seconds, "inf"),
         (settings.parse_seconds, "nan"),
         (settings.parse_count, "-1"),
-        (settings.parse_switch, "maybe"),
     ],
 )
 def test_nonsense_is_refused(parse, text):
     with pytest.raises(ValueError):  # noqa: PT011  # the message is the caller's to add to
         parse(text)
-
-
-def test_a_switch_is_yes_or_no():
-    assert settings.parse_switch("yes") is True
-    assert settings.parse_switch("0") is False

@@ -30,9 +30,6 @@ SLACK = 20.0
 """Seconds by which a busy machine may be late: its silence may even pass for an outage, which gives
 every lease one more. RQ alone would take 13 minutes; without slack it is measured in the soak."""
 
-FOLD_FILES = ("X_train", "y_train", "X_test", "classifier.py")
-"""What a worker fetches for a fold."""
-
 HUNGRY = """\
 class Classifier:
     def fit(self, X, y):
