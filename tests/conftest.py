@@ -49,6 +49,13 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -
     return answer
 
 
+def find_free_port() -> int:
+    """Find a port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
 @pytest.fixture(scope="session")
 def make_home() -> Iterator[Callable[[], Path]]:
     """Make folders that PostgreSQL's own user can reach when the suite runs as root."""
@@ -220,8 +227,7 @@ class OwnApi:
 
     def __init__(self, app) -> None:
         self._app = app
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self._stop = lambda: None
 

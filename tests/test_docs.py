@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from datarun_api.credentials import hash_password
 from datarun_api.extensions import db
 from datarun_api.models import User
 from datarun_client.states import Role
-from tests.conftest import wait_until
+from tests.conftest import find_free_port, wait_until
 
 ROOT = Path(__file__).parents[1]
 ENDED = re.compile(r'"state":"(TESTED|ERROR)"')
@@ -90,8 +89,7 @@ def test_every_setting_is_documented(setting):
 
 
 def test_the_lines_of_the_readme_work_when_pasted(make_home):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
+    port = str(find_free_port())
     home = make_home()
     shell, python = (
         block.replace("make install\n", "")

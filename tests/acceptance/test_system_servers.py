@@ -4,7 +4,6 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from redis.exceptions import RedisError
 
 from tests.acceptance.conftest import ADMIN, Site, call, run_datarun
 from tests.acceptance.test_backup import MODEL
-from tests.conftest import Servers, wait_until
+from tests.conftest import Servers, find_free_port, wait_until
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 REDIS = shutil.which("redis-server")
@@ -26,11 +25,6 @@ pytestmark = [
     pytest.mark.soak,
     pytest.mark.skipif(not BINARIES or not REDIS, reason="apt-get install postgresql redis-server"),
 ]
-
-
-def find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 def can_connect(url: str) -> bool:

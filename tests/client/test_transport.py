@@ -20,6 +20,7 @@ from datarun_client import (
     UnavailableError,
     UnreachableError,
 )
+from tests.conftest import find_free_port
 from tests.small_server import Answer
 
 REFUSAL = json.dumps({"error": "No.", "errors": {"name": ["is taken"]}}).encode()
@@ -141,8 +142,7 @@ def test_a_forced_post_is_repeated_with_the_same_key(server, client):
 
 
 def test_an_api_that_is_not_there_is_unreachable():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/"
+    url = f"http://127.0.0.1:{find_free_port()}/"
 
     with Client(url, "token", retries=1) as client, pytest.raises(UnreachableError) as caught:
         client.list_raw_data()

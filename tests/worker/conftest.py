@@ -1,7 +1,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from datarun_api.models import User
 from datarun_client.states import Role
 from datarun_worker.isolation import Isolation
 from datarun_worker.sandbox import Engine
+from tests.conftest import find_free_port
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +40,7 @@ def redis(servers) -> Iterator[Redis]:
 @pytest.fixture
 def own_redis(tmp_path) -> Iterator[ValkeyServer]:
     """A Valkey that a test may stop."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = ValkeyServer(port=port, data_dir=tmp_path / "valkey")
+    server = ValkeyServer(port=find_free_port(), data_dir=tmp_path / "valkey")
     server.start()
     yield server
     server.stop()

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import queue
-import socket
 import threading
 from collections.abc import Iterator
 
@@ -26,6 +25,7 @@ from datarun_worker.errors import (
     ProtocolError,
 )
 from datarun_worker.results import FoldResult
+from tests.conftest import find_free_port
 from tests.small_server import Answer, Server
 
 CONTENT = b"content" * 1000
@@ -170,8 +170,7 @@ def test_a_claim_whose_answer_is_lost_is_not_repeated(api, server):
 
 
 def test_a_claim_waits_for_an_api_that_is_not_there(server):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_free_port()
     api = make_api(f"http://127.0.0.1:{port}")
     answers = queue.SimpleQueue()
     thread = threading.Thread(target=lambda: answers.put(api.claim_fold(1, 2, "high")))
