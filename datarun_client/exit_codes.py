@@ -36,7 +36,7 @@ class ExitCode(IntEnum):
     """What was waited for hasn't ended in the time that was given; it goes on."""
 
     CONFIGURATION = 78
-    """This machine can't run submissions as it was asked to."""
+    """This machine can't run submissions as it was asked to: EX_CONFIG of sysexits.h."""
 
 
 _CODES: tuple[tuple[type[DatarunError], ExitCode], ...] = (

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from datarun_client.exit_codes import ExitCode
 from datarun_worker import confine, escapes, kernel
 from datarun_worker.errors import WorkerError
 from datarun_worker.isolation import Isolation, Layer
@@ -27,9 +28,6 @@ from datarun_worker.sandbox import Engine, Limits, SandboxError, SubmissionFailu
 from datarun_worker.system_calls import build_filter
 
 logger = logging.getLogger(__name__)
-
-EX_CONFIG = 78
-"""The exit status of a program that is set up wrongly, see sysexits.h."""
 
 _SYSCTLS = {
     "/proc/sys/user/max_user_namespaces": ("0", "sysctl user.max_user_namespaces=10000"),
@@ -241,9 +239,9 @@ def check(isolation: str) -> None:
             _print_table(f"Escapes from a sandbox of level {isolation!r}", findings)
     except SandboxError as error:
         click.echo(f"\n{error}")
-        sys.exit(EX_CONFIG)
+        sys.exit(ExitCode.CONFIGURATION)
     if not all(finding.is_good for finding in findings):
-        sys.exit(EX_CONFIG)
+        sys.exit(ExitCode.CONFIGURATION)
 
 
 def _print_table(title: str, findings: Sequence[Finding]) -> None:

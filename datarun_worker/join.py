@@ -57,10 +57,10 @@ After=network-online.target
 EnvironmentFile={file}
 ExecStart={command}
 User={user}
-# A worker that is set up wrongly (78) is not started again; whatever else ends it, it is.
+# A worker that is set up wrongly is not started again; whatever else ends it, it is.
 Restart=always
 RestartSec=5
-RestartPreventExitStatus=78
+RestartPreventExitStatus={wrong_setup:d}
 # The worker alone hears of a stop: it finishes its fold or gives it back, and ends its sandboxes.
 KillMode=mixed
 TimeoutStopSec={stop_time:.0f}
@@ -278,4 +278,5 @@ def make_unit(path: Path, command: str, grace: float) -> str:
         command=command,
         user=os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
         stop_time=grace + STOP_MARGIN,
+        wrong_setup=ExitCode.CONFIGURATION,
     )

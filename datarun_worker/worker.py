@@ -43,8 +43,9 @@ from rq.utils import now, utcformat
 from rq.worker import BaseWorker
 
 from datarun_client.errors import SettingError
+from datarun_client.exit_codes import ExitCode
 from datarun_worker import tasks
-from datarun_worker.check import EX_CONFIG, IsolationError, start_engine
+from datarun_worker.check import IsolationError, start_engine
 from datarun_worker.config import load_settings
 from datarun_worker.delivery import FoldJob
 from datarun_worker.jobs import RESULT_TTL, SERIALIZER, OurJob
@@ -158,7 +159,7 @@ class Worker(BaseWorker):
         except IsolationError as error:
             logger.critical("The worker can't start: %s", error)
             spool.close()
-            sys.exit(EX_CONFIG)
+            sys.exit(ExitCode.CONFIGURATION)
         self._stopper = Stopper(settings.grace)
         self._work_horse = WorkHorse(
             settings,
