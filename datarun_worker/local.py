@@ -20,10 +20,11 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from datarun_client.client import RANDOM_STATE
 from datarun_client.codec import encode_indices
 from datarun_client.commands.output import clean, json_option
 from datarun_client.commands.submissions import N_FOLDS, show_folds
-from datarun_client.commands.words import Size
+from datarun_client.commands.words import SHARE, Size, random_state_option
 from datarun_client.errors import SourceFilesError, SplitFailedError
 from datarun_client.exit_codes import ExitCode
 from datarun_client.kit_scores import score_tested
@@ -48,7 +49,7 @@ from datarun_worker.isolation import Isolation
 from datarun_worker.limits import make_limits
 from datarun_worker.results import FoldResult, Phase
 from datarun_worker.sandbox import Engine, SubmissionFailure
-from datarun_worker.scoring import HeldOutLabels, describe_mean, show_kit_scores
+from datarun_worker.scoring import HELD_OUT_TEST, HeldOutLabels, describe_mean, show_kit_scores
 from datarun_worker.split_run import count_rows, name_parts, run_split
 
 NO_LEASE = float("inf")
@@ -81,8 +82,8 @@ class DataSet:
     files: tuple[Path, ...]
     target_column: str
     workflow_elements: tuple[WorkflowElement, ...]
-    held_out_test: float = 0.2
-    random_state: int = 42
+    held_out_test: float = HELD_OUT_TEST
+    random_state: int = RANDOM_STATE
     time_limit: float | None = None
     memory_limit: int | None = None
     kit: Kit | None = None
@@ -305,13 +306,13 @@ def run_submission(
 )
 @click.option(
     "--held-out-test",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.2,
+    type=SHARE,
+    default=HELD_OUT_TEST,
     show_default=True,
     metavar="SHARE",
     help="The share of the rows that is held out.",
 )
-@click.option("--random-state", type=click.IntRange(0), default=42, show_default=True)
+@random_state_option
 @click.option("--time-limit", type=click.FloatRange(0, min_open=True), metavar="SECONDS")
 @click.option("--memory-limit", type=Size(), metavar="BYTES", help="Such as 2G.")
 @click.option(

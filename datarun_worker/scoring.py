@@ -14,12 +14,15 @@ import numpy.typing as npt
 
 from datarun_client.commands.connection import open_client
 from datarun_client.commands.output import json_option, print_json, print_table
-from datarun_client.commands.words import NumberOrName
+from datarun_client.commands.words import SHARE, NumberOrName, random_state_option
 from datarun_client.errors import DatarunError
 from datarun_client.kit_scores import KitScores, Scores, score_run
 from datarun_client.kits import Kit
 from datarun_worker.errors import ProgramError
 from datarun_worker.predictions import Predictions
+
+HELD_OUT_TEST = 0.2
+"""The share that is held out where nothing else is said."""
 
 
 class ScoringError(DatarunError):
@@ -130,13 +133,13 @@ class HeldOutLabels:
 )
 @click.option(
     "--held-out-test",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.2,
+    type=SHARE,
+    default=HELD_OUT_TEST,
     show_default=True,
     metavar="SHARE",
     help="As it was split.",
 )
-@click.option("--random-state", type=click.IntRange(0), default=42, show_default=True)
+@random_state_option
 @json_option
 def score(
     submission: int,

@@ -15,19 +15,16 @@ from datarun_client.commands.output import (
     print_pairs,
     print_table,
 )
-from datarun_client.commands.words import NumberOrName, Size
+from datarun_client.commands.words import SHARE, NumberOrName, Size, random_state_option
 from datarun_client.kits import Kit
 from datarun_client.records import RawData
 from datarun_client.states import SplitState, WorkflowElement
 
 held_out_option = click.option(
     "--held-out-test",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=SHARE,
     metavar="SHARE",
     help="The share of the rows that is held out, such as 0.2.",
-)
-random_state_option = click.option(
-    "--random-state", type=click.IntRange(0), default=RANDOM_STATE, show_default=True
 )
 
 time_limit_option = click.option(

@@ -4,8 +4,16 @@ from typing import Any
 
 import click
 
+from datarun_client.client import RANDOM_STATE
 from datarun_client.settings import parse_bytes
 from datarun_client.states import Priority
+
+SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+"""A part of a whole."""
+
+random_state_option = click.option(
+    "--random-state", type=click.IntRange(0), default=RANDOM_STATE, show_default=True
+)
 
 
 class NumberOrName(click.ParamType):
