@@ -81,7 +81,7 @@ SETTINGS = (
         "DATARUN_MAX_WAITERS",
         "32",
         parse_count,
-        "Requests of a process that may wait at once; it needs more threads than that.",
+        "Requests of a process that may wait at once; each takes a thread.",
     ),
     Setting(
         "DATARUN_KEEP_EVENTS",

@@ -28,23 +28,8 @@ from datarun_api.home import DATABASE_SECRET, REDIS_SECRET, Home
 from datarun_api.supervisor import Program, StopRequested, Supervisor
 from datarun_client.errors import DatarunError
 
-WEB_WORKERS = 2
-"""Two processes: while one unpacks a large upload the other answers."""
-
-WEB_THREADS = 8
-"""Requests mostly wait for PostgreSQL, so a process serves several at once; each thread holds at
-most one database connection, which keeps both processes far below PostgreSQL's limit. Those that
-wait for a fold (`waiting`) hold none, and get threads besides."""
-
-WEB_TIMEOUT = 120
-"""Seconds without a sign of life after which gunicorn replaces one of its processes."""
-
-WEB_GRACE = 5
-"""Seconds that requests under way may take after a stop."""
-
-KEEP_ALIVE = 75
-"""Seconds that an idle connection stays open: longer than the pauses between a worker's requests,
-so that they rarely meet a connection that is just being closed."""
+WEB_STOP_TIME = 10.0
+"""Seconds that gunicorn may take to stop; it gives requests half of that (`gunicorn_config`)."""
 
 WORKER_GRACE = 20.0
 """Seconds that a worker may take after a stop to end or give back its fold."""
@@ -61,6 +46,8 @@ SERVERS, WEB, WORKERS = range(3)
 LOOPBACK = "127.0.0.1"
 
 APP = "datarun_api:create_app()"
+
+GUNICORN_CONFIG = "python:datarun_api.gunicorn_config"
 
 PYTHON_MODULE = (sys.executable, "-m")
 """Runs a command of this installation, wherever its scripts are."""
@@ -109,7 +96,6 @@ class Stack:
         self._database_url: str | None = config["DATABASE_URL"]
         self._redis_url: str | None = config["REDIS_URL"]
         self._data_queue: str = config["DATA_QUEUE"]
-        self._max_waiters: int = config["MAX_WAITERS"]
         self._first_account = {
             setting.name: environ[setting.name]
             for setting in STANDALONE_SETTINGS
@@ -176,16 +162,11 @@ class Stack:
     def _describe_web(self, servers: Servers) -> Program:
         descriptor = self._listener.fileno()
         options = {
+            "--config": GUNICORN_CONFIG,
             "--bind": f"fd://{descriptor}",
-            "--worker-class": "gthread",
-            "--workers": WEB_WORKERS,
-            "--threads": WEB_THREADS + self._max_waiters,
-            "--timeout": WEB_TIMEOUT,
-            "--graceful-timeout": WEB_GRACE,
-            "--keep-alive": KEEP_ALIVE,
             "--log-level": "warning",
         }
-        words = [str(word) for option in options.items() for word in option]
+        words = [word for option in options.items() for word in option]
         return Program(
             name="web",
             # Preloaded, so that both processes share one import of the application.
@@ -193,7 +174,7 @@ class Stack:
             environ=self._make_api_environ(servers),
             directory=self._home.path,
             stage=WEB,
-            stop_time=WEB_GRACE + 5.0,
+            stop_time=WEB_STOP_TIME,
             hurry_signal=Signals.SIGQUIT,
             pass_fds=(descriptor,),
         )

@@ -13,7 +13,7 @@ and then anyway.
 
 A waiting request holds a thread of its process and no database connection. At most
 ``DATARUN_MAX_WAITERS`` of a process wait at once, the others are told to come back later; a process
-must have more threads than that, or waiting would keep it from answering.
+must have more threads than that, or waiting would keep it from answering (`gunicorn_config`).
 """
 
 import contextlib
