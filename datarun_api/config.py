@@ -66,6 +66,12 @@ SETTINGS = (
         "Bytes that a request's files may have, unpacked.",
     ),
     Setting(
+        "DATARUN_MAX_FILES",
+        "500",
+        parse_count,
+        "Files that a data set or a submission may have.",
+    ),
+    Setting(
         "DATARUN_KEEP_UPLOADS",
         "86400",
         parse_seconds,
@@ -95,7 +101,6 @@ SETTINGS = (
         parse_networks,
         "Networks that webhooks may call though they aren't public, such as `10.1.0.0/16,::1`.",
     ),
-    Setting("DATARUN_MAX_FILES", "500", parse_count, "Files that one upload may have."),
     Setting(
         "DATARUN_PASSWORD_CACHE",
         "60",
