@@ -44,7 +44,7 @@ from datarun_api.models import (
     Worker,
     get_table,
 )
-from datarun_api.raw_data import MAX_LOSSES, SPECIFIC
+from datarun_api.raw_data import MAX_LOSSES
 from datarun_api.timings import add_pick_up, add_workers
 from datarun_api.transitions import Act, Event, decide
 from datarun_client.codec import (
@@ -54,10 +54,8 @@ from datarun_client.codec import (
     unpack_predictions,
 )
 from datarun_client.errors import CodecError
+from datarun_client.file_names import FOLD_PARTS, READER_FILE
 from datarun_client.states import FailureKind, Queue, State
-
-FOLD_PARTS = ("X_train", "y_train", "X_test")
-"""The parts that a fold may see; `y_test` goes to data jobs alone."""
 
 RETRY_DELAYS = (timedelta(seconds=1), timedelta(seconds=10))
 """How long a fold waits after the first and the second failure of ours."""
@@ -183,7 +181,7 @@ def _make_start(lease: timedelta) -> Insert:
 def list_inputs(fold: SubmissionFold) -> list[StoredFile]:
     """List the files of a data set that a fold may see."""
     raw_data = fold.submission.raw_data
-    readers = [file for file in raw_data.files if file["name"] == SPECIFIC]
+    readers = [file for file in raw_data.files if file["name"] == READER_FILE]
     return [part for part in raw_data.parts if part["name"] in FOLD_PARTS] + readers
 
 

@@ -19,6 +19,7 @@ from datarun_api.models import RawData, StoredFile, Submission, SubmissionFold
 from datarun_api.posted_files import PostedFiles
 from datarun_api.storage import hash_manifest
 from datarun_client.errors import WorkflowElementsError
+from datarun_client.file_names import READER_FILE
 from datarun_client.states import FailureKind, Reader, SplitState, State
 from datarun_client.workflow_elements import (
     KIT_FILE,
@@ -26,9 +27,6 @@ from datarun_client.workflow_elements import (
     parse_workflow_elements,
     split_words,
 )
-
-SPECIFIC = "specific.py"
-"""The name under which a data set's own reader is kept, whatever it was called."""
 
 MAX_LOSSES = 3
 """After so many attempts that were lost or failed by our fault, a fold or a split ends."""
@@ -62,7 +60,7 @@ def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bo
     reader = find_reader(posted.names)
     check_elements(payload["workflow_elements"], reader)
     manifest = [
-        {**file, "name": SPECIFIC} if file["name"] == reader else file
+        {**file, "name": READER_FILE} if file["name"] == reader else file
         for file in posted.save(owner_id, current_app.config["MAX_UPLOAD"])
     ]
     raw_data = RawData(

@@ -9,6 +9,12 @@ from collections.abc import Iterable
 
 from datarun_client.errors import FileNameError
 
+READER_FILE = "specific.py"
+"""The name under which a data set's own reader is kept, whatever it was called."""
+
+FOLD_PARTS = ("X_train", "y_train", "X_test")
+"""The parts of a split data set that its folds are given: `y_test` goes to data jobs alone."""
+
 MAX_NAME_BYTES = 255
 MAX_PART_BYTES = 128
 

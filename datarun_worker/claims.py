@@ -12,9 +12,6 @@ from datarun_client.errors import CodecError
 from datarun_client.states import Reader, WorkflowElement
 from datarun_worker.errors import ApiError
 
-READER_FILE = "specific.py"
-"""The name under which a data set's own reader is stored."""
-
 
 @dataclass(frozen=True)
 class FileEntry:

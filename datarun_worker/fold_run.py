@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from datarun_client.file_names import READER_FILE
 from datarun_client.states import FailureKind, Span, WorkflowElement
-from datarun_worker.claims import READER_FILE, FoldClaim
+from datarun_worker.claims import FoldClaim
 from datarun_worker.errors import ProgramError
 from datarun_worker.laps import Laps
 from datarun_worker.parts import Labels

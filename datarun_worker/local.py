@@ -27,6 +27,7 @@ from datarun_client.commands.submissions import N_FOLDS, show_folds
 from datarun_client.commands.words import SHARE, Size, random_state_option
 from datarun_client.errors import SourceFilesError, SplitFailedError
 from datarun_client.exit_codes import ExitCode
+from datarun_client.file_names import FOLD_PARTS, READER_FILE
 from datarun_client.kit_scores import score_tested
 from datarun_client.kits import Kit
 from datarun_client.progress import open_display
@@ -41,7 +42,7 @@ from datarun_client.workflow_elements import (
 )
 from datarun_worker.cache import Cache, Folder, hash_file
 from datarun_worker.check import IsolationError, start_engine
-from datarun_worker.claims import READER_FILE, FileEntry, FoldClaim, SplitClaim
+from datarun_worker.claims import FileEntry, FoldClaim, SplitClaim
 from datarun_worker.config import Settings, load_local_settings
 from datarun_worker.errors import ProgramError
 from datarun_worker.fold_run import FoldRun, check_train_rows, open_inputs
@@ -201,7 +202,7 @@ class LocalMachine:
                 run_split(claim, sandbox, files, outputs)
             n_train, n_test = (count_rows(outputs[name]) for name in ("y_train", "y_test"))
             entries = []
-            for name in ("X_train", "y_train", "X_test"):
+            for name in FOLD_PARTS:
                 entries.append(hash_file(name, outputs[name]))
                 self._cache.keep(Folder.FOLDS, entries[-1], outputs[name])
             if claim.reader is Reader.SPECIFIC:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from datarun_client.file_names import READER_FILE
 from datarun_client.states import FailureKind, WorkflowElement
 from datarun_worker import child
-from datarun_worker.claims import READER_FILE
 from datarun_worker.datasets import SplitData, read_csv, split_data
 from datarun_worker.errors import ProgramError
 from datarun_worker.parts import Labels, dump_features, dump_labels, load_features

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datarun_client.file_names import READER_FILE
 from datarun_client.states import FailureKind
 from datarun_worker import tracebacks
-from datarun_worker.claims import READER_FILE
 from datarun_worker.datasets import SplitData
 from datarun_worker.errors import ProgramError
 

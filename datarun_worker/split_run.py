@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import BinaryIO
 
+from datarun_client.file_names import READER_FILE
 from datarun_client.states import FailureKind, Reader
-from datarun_worker.claims import READER_FILE, SplitClaim
+from datarun_worker.claims import SplitClaim
 from datarun_worker.errors import PartError, ProgramError
 from datarun_worker.parts import Labels
 from datarun_worker.sandbox import Reply, Sandbox

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from datarun_client.file_names import FOLD_PARTS
 from datarun_client.states import FailureKind, Queue, Span
 from datarun_worker.api import Api
 from datarun_worker.attempts import Attempt
@@ -398,7 +399,7 @@ class WorkHorse:
             attempt.check()
             entry = hash_file(name, file)
             self._api.upload_file(claim, entry, file, attempt.is_dropped)
-            if name in ("X_train", "y_train", "X_test"):
+            if name in FOLD_PARTS:
                 # Folders are of one file system, so that a part can be linked into the other.
                 self._cache.keep(Folder.FOLDS, entry, file)
             entries.append(entry)

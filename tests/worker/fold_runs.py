@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from datarun_client.file_names import READER_FILE
 from datarun_client.states import Reader, WorkflowElement
-from datarun_worker.claims import READER_FILE, FoldClaim
+from datarun_worker.claims import FoldClaim
 from datarun_worker.fold_run import FoldInputs, FoldRun, labels_file, memory_file
 from datarun_worker.parts import Labels
 from datarun_worker.results import FoldResult, Phase
