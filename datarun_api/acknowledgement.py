@@ -1,6 +1,6 @@
 """New predictions that are handed out until the platform says that it has them.
 
-The seed's form of ``testpredictions/new/`` hands out a result once: when that answer is lost, the
+Without `ack` ``testpredictions/new/`` hands out a result once: when that answer is lost, the
 platform has to notice and ask ``testpredictions/list/``. Here nothing is marked before the platform
 acknowledges it. Each answer comes with a cursor; sent back with the next request, it says that the
 answer has arrived. What was handed out and never acknowledged is handed out again.

@@ -5,7 +5,6 @@ are in seconds, moments are aware datetimes, and memory is in bytes: the wire's 
 Records know how to show themselves in a notebook.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -14,14 +13,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from datarun_client.codec import decode_indices, decode_predictions
+from datarun_client.codec import decode_indices, decode_predictions, hash_predictions
 from datarun_client.errors import CodecError
 from datarun_client.html import write_html_table
+from datarun_client.splitters import Rows
 from datarun_client.states import FailureKind, Priority, ScoringState, Span, SplitState, State
 
 _KIB = 1024
 
-Rows = npt.NDArray[np.int64]
 PredictionArray = npt.NDArray[np.float64]
 
 
@@ -683,6 +682,6 @@ def _read_predictions(answer: Mapping[str, Any], part: str) -> PredictionArray |
     if text is None:
         return None
     values = decode_predictions(text, answer[f"{part}_shape"])
-    if hashlib.sha256(values.data).hexdigest() != answer[f"{part}_sha256"]:
+    if hash_predictions(values) != answer[f"{part}_sha256"]:
         raise CodecError(f"{part}_predictions aren't those that {part}_sha256 names.")
     return values

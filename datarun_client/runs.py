@@ -16,7 +16,7 @@ from datarun_client.records import (
     describe_fold,
 )
 from datarun_client.states import ScoringState, State
-from datarun_client.waiting import Patience
+from datarun_client.waiting import SILENCE, Patience
 
 if TYPE_CHECKING:
     from datarun_client.client import Client
@@ -25,9 +25,6 @@ Entry = TypeVar("Entry", Fold, FoldState, FoldPredictions)
 
 MAX_ROWS_SHOWN = 50
 """Folds that a notebook shows of a run."""
-
-SILENCE = 600.0
-"""Seconds for which a run that waits lets the API be away."""
 
 
 class Run:

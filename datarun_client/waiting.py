@@ -12,6 +12,9 @@ SHORTEST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 """Seconds between two looks; each pause is half as long again as the one before."""
 
+SILENCE = 600.0
+"""Seconds for which who waits lets the API be away."""
+
 
 class Patience:
     """How long something is waited for.
@@ -24,7 +27,7 @@ class Patience:
         Seconds for which the API may give no answer at a stretch, because it starts again.
     """
 
-    def __init__(self, timeout: float | None, silence: float = 600.0) -> None:
+    def __init__(self, timeout: float | None, silence: float = SILENCE) -> None:
         self._timeout = timeout
         self._silence = silence
         self._heard_at = time.monotonic()
