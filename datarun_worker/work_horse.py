@@ -263,7 +263,8 @@ class WorkHorse:
 
     def run_scoring(self, owner: int, databoard_s: int, attempt: int) -> None:
         """Score a submission, from its claim to its result; errors as of `run_fold`."""
-        claim = self._api.claim_scoring(owner, databoard_s, attempt)
+        with self._claiming():
+            claim = self._api.claim_scoring(owner, databoard_s, attempt)
         if claim is None:
             logger.info("scores %d of submission %d: nothing to do", attempt, databoard_s)
             return
@@ -415,6 +416,7 @@ class WorkHorse:
             # No submission runs here; what the labels of a reader bring along is its fault.
             return ScoringResult(failure.message)
         except Exception as error:
+            self._is_in_doubt = True
             text = _blame_platform(error, attempt)
             return ScoringResult(text, FailureKind.PLATFORM_ERROR)
 

@@ -91,7 +91,7 @@ DIGEST_PARAMETER = {
 FOLD = f"/worker/folds/<{ID}:owner>/<{ID}:databoard_sf_id>/<{ID}:attempt>"
 SPLIT = f"/worker/splits/<{ID}:raw_data>/<{ID}:attempt>"
 
-RELEASES = frozenset({"worker.FoldRelease", "worker.SplitRelease"})
+RELEASES = frozenset({"worker.FoldRelease", "worker.SplitRelease", "worker.ScoringRelease"})
 """The endpoints that take back what a worker can't finish."""
 
 

@@ -28,6 +28,7 @@ from datarun_api.scoring import (
     renew_scoring_lease,
 )
 from datarun_api.views.worker import (
+    ANY_PROTOCOL_PARAMETER,
     DIGEST_PARAMETER,
     blueprint,
     check_digest,
@@ -101,6 +102,7 @@ class ScoringRelease(MethodView):
     """A scoring that a worker can't finish."""
 
     @allow(Role.WORKER)
+    @blueprint.doc(parameters=[ANY_PROTOCOL_PARAMETER])
     @blueprint.arguments(ReleaseInputSchema)
     @blueprint.response(200, DoneSchema)
     def post(self, payload: dict[str, Any], owner: int, databoard_s: int, attempt: int) -> Response:

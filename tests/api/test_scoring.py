@@ -6,6 +6,7 @@ from sqlalchemy import update
 from datarun_api.extensions import db, get_queues
 from datarun_api.models import Scoring
 from datarun_api.reconciler import enqueue_lost_scorings
+from datarun_client import PROTOCOL_HEADER
 from tests.api.payloads import (
     N_TRAIN,
     PAST,
@@ -235,6 +236,17 @@ def test_what_is_given_back_costs_no_attempt(platform, worker, tested):
         assert worker.post(path, {"reason": "stopping"}).status_code == 200
 
     assert summarize(platform)["scoring_state"] == "TODO"
+
+
+@pytest.mark.parametrize("protocol", ["0", "99"])
+def test_a_worker_of_another_release_may_give_it_back(platform, worker, tested, protocol):
+    claim(worker, platform)
+
+    path = f"worker/scorings/{platform.id}/1/1/release/"
+    response = worker.post(path, {"reason": "x"}, headers={PROTOCOL_HEADER: protocol})
+
+    assert response.status_code == 200
+    assert claim(worker, platform, 2).status_code == 200
 
 
 def test_labels_are_for_data_jobs_alone(platform, worker, tested, add_caller):
