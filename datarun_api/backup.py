@@ -20,7 +20,6 @@ import click
 from sqlalchemy import Connection, inspect, text
 
 from datarun_api.backup_folder import (
-    HELP,
     HOME_OPTION,
     Backup,
     BackupError,
@@ -42,7 +41,7 @@ from datarun_api.storage import Storage
 from datarun_client import __version__
 
 
-@click.command(context_settings=HELP)
+@click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @HOME_OPTION
 def backup(folder: Path, home: Path | None) -> None:

@@ -32,9 +32,6 @@ FORMAT = 1
 
 CHUNK = 1 << 20
 
-HELP = {"help_option_names": ["-h", "--help"]}
-"""How our commands ask for help."""
-
 HOME_OPTION = click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),

@@ -171,7 +171,7 @@ class Platform:
         return response.json()
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command()
 @click.option(
     "--workers",
     type=click.IntRange(1),

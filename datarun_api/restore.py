@@ -14,7 +14,6 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 
 from datarun_api.backup_folder import (
-    HELP,
     HOME_OPTION,
     Backup,
     BackupError,
@@ -36,7 +35,7 @@ from datarun_client import __version__
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-@click.command(context_settings=HELP)
+@click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @HOME_OPTION
 def restore(folder: Path, home: Path | None) -> None:

@@ -222,7 +222,7 @@ class Stack:
         }
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command()
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
