@@ -34,8 +34,10 @@ Parts
 -----
 - `workloads`: the data, submissions and targets; `fold_work`: one fold
 - `contenders`: one file each; `workers`: the processes of those that have a queue
-- `site`, `stack`, `idle_stack`: where a run happens; a whole datarun, with workers and without
+- `site`, `stack`, `idle_stack`: where a run happens; a whole datarun, with workers and without;
+  `many_folds`: accounts that are full already; `session`: what the benches of a run share
 - `benches`: what is measured and printed, one file each, in a registry
-- `measurements`: medians, ratios and their comparison with ``reference.json``; `tables`: printing
+- `measurements`: medians and ratios; `memory`: what processes take; `reference`: the comparison
+  with ``reference.json``; `tables`, `readme`: printing, and the README's table
 - `__main__`: the command line
 """
