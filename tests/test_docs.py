@@ -71,6 +71,20 @@ def test_the_examples_of_the_api_print_what_the_page_says(shell):
         assert re.fullmatch(pattern, tighten(result.stdout)), lines + result.stdout
 
 
+def test_every_call_of_a_platform_is_in_the_page_about_the_api(app):
+    paths = app.test_client().get("/openapi.json").json["paths"]
+    page = (ROOT / "docs/api.md").read_text()
+
+    shown = set()
+    for path in paths:
+        if not path.startswith("/runapp/worker/"):
+            path = re.sub(r"{\w+_id}", "<id>", path.removeprefix("/runapp/"))
+            shown.add(path.replace("{", "<").replace("}", ">"))
+
+    assert "rawdata/<id>/" in shown
+    assert {path for path in shown if path not in page} == set()
+
+
 @pytest.mark.parametrize(
     "setting",
     [
