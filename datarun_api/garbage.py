@@ -10,7 +10,7 @@ from datarun_api.manifests import list_used, may_delete_files
 from datarun_api.uploads import forget_uploads
 
 MIN_AGE = 3600.0
-"""Seconds for which a file is left alone: an upload stores its files before its rows."""
+"""Seconds for which a file is left alone: a post stores its files before its rows."""
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
@@ -181,7 +181,7 @@ def _resolve(host: str, port: int, networks: Collection[Network]) -> tuple[str, 
 
 
 @contextlib.contextmanager
-def _connect(address: str, port: int, time_limit: float):  # type: ignore[no-untyped-def]
+def _connect(address: str, port: int, time_limit: float) -> Iterator[socket.socket]:
     """Connect, and cut the connection off when its time is over."""
     with socket.create_connection((address, port), CONNECT_TIME) as connection:
         connection.settimeout(time_limit)

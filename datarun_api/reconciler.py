@@ -34,11 +34,11 @@ folds cost nothing.
 
 import logging
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from flask import current_app
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from datarun_api.events import trim_events
@@ -299,6 +299,6 @@ def forget_workers() -> None:
     db.session.commit()
 
 
-def one_round_ago():  # type: ignore[no-untyped-def]
+def one_round_ago() -> ColumnElement[datetime]:
     """Say in SQL when the round before was; what is younger may be about to be enqueued."""
     return func.now() - timedelta(seconds=current_app.config["RECONCILE"])
