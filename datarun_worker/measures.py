@@ -98,16 +98,21 @@ class TreeMeter:
         return self._cpu
 
 
+def _read(pid: int, name: str) -> str:
+    """Read a file of a process in /proc; the process's name in it is any bytes that it likes."""
+    return (_PROC / str(pid) / name).read_text(errors="replace")
+
+
 def _read_resident(pid: int) -> int:
     try:
-        return int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE
+        return int(_read(pid, "statm").split()[1]) * _PAGE
     except (OSError, IndexError):
         return 0
 
 
 def _read_proportional(pid: int) -> int:
     try:
-        rollup = (_PROC / str(pid) / "smaps_rollup").read_text()
+        rollup = _read(pid, "smaps_rollup")
     except OSError:
         return _read_resident(pid)
     return _read_kib(rollup, "Pss:")
@@ -115,7 +120,7 @@ def _read_proportional(pid: int) -> int:
 
 def _read_high_water(pid: int) -> int:
     try:
-        return _read_kib((_PROC / str(pid) / "status").read_text(), "VmHWM:")
+        return _read_kib(_read(pid, "status"), "VmHWM:")
     except OSError:
         return 0
 
@@ -134,7 +139,7 @@ def _read_cpu(pid: int) -> float:
         # nanosecond, where /proc counts in ticks of 10 ms.
         own = time.clock_gettime(~pid << 3 | 2)
         # The name, in brackets, may hold anything.
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        fields = _read(pid, "stat").rpartition(")")[2].split()
     except (OSError, IndexError):
         return 0.0
     return own + (int(fields[13]) + int(fields[14])) * _TICK

@@ -350,7 +350,8 @@ class Sandbox:
         if answer.get("id") == self._calls:
             if answer.get("ok") is True and isinstance(value, dict):
                 return Reply(value, usage)
-            if answer.get("ok") is False and kind in CHILDS_KINDS and isinstance(text, str):
+            is_refusal = answer.get("ok") is False and isinstance(kind, str)
+            if is_refusal and kind in CHILDS_KINDS and isinstance(text, str):
                 kind, text = FailureKind(kind), clean_text(text)
                 if kind not in self._believed:
                     logger.warning("a sandbox blames %s, which isn't believed: %s", kind, text)
@@ -399,6 +400,14 @@ class Sandbox:
         return self._meter.read_cpu()
 
     def _watch(self) -> None:
+        """Follow the child until it is dead; should that fail, it dies, as nothing limits it."""
+        try:
+            self._follow()
+        except Exception:
+            logger.exception("a sandbox can't be watched any more, and is killed")
+            self.kill()
+
+    def _follow(self) -> None:
         """Read what the child prints and hold it to its limits until it is dead."""
         try:
             if self._group is not None:

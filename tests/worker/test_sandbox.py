@@ -11,7 +11,7 @@ import pytest
 
 from datarun_client.states import FailureKind
 from datarun_worker.isolation import Isolation
-from datarun_worker.measures import list_tree
+from datarun_worker.measures import TreeMeter, list_tree
 from datarun_worker.sandbox import Engine, Limits, Reply, Sandbox, SandboxError, SubmissionFailure
 
 MIB = 2**20
@@ -207,6 +207,26 @@ def test_the_time_limit_holds_against_code_that_catches_everything(engine: Engin
     assert failure.kind is FailureKind.TIME_LIMIT
     assert "0.3 s" in failure.message
     assert failure.usage.wall_time >= 0.3
+
+
+def test_limits_hold_whatever_a_process_calls_itself(engine: Engine) -> None:
+    source = "import ctypes\ndef run():\n    ctypes.CDLL(None).prctl(15, b'\\xff) R\\n', 0, 0, 0)\n"
+    source += "    while True: pass"
+
+    assert fail(engine, source, Limits(time=0.3)).kind is FailureKind.TIME_LIMIT
+
+
+def test_a_sandbox_that_cannot_be_watched_is_killed(engine: Engine, monkeypatch) -> None:
+    def stumble(meter: TreeMeter, limit: int) -> int:
+        raise ValueError("a file of /proc that nobody has seen before")
+
+    monkeypatch.setattr(TreeMeter, "sample", stumble)
+
+    with (
+        pytest.raises(SandboxError),
+        open_with(engine, "def run():\n    while True: pass") as sandbox,
+    ):
+        sandbox.call("call_function", RUN)
 
 
 def test_the_author_is_told_where_the_time_ran_out(engine: Engine) -> None:
@@ -407,8 +427,11 @@ def test_of_a_long_log_the_first_and_the_last_part_stay(engine: Engine) -> None:
     assert len(log) < 21_000
 
 
-def test_a_forged_answer_is_the_authors_fault(engine: Engine) -> None:
-    source = "import os\ndef run():\n    os.write(3, b'[1]')\n    return 1"
+@pytest.mark.parametrize(
+    "answer", ["[1]", '{"id": 2, "ok": false, "kind": [], "message": ""}', '{"id": 2, "ok": {}}']
+)
+def test_a_forged_answer_is_the_authors_fault(engine: Engine, answer: str) -> None:
+    source = f"import os\ndef run():\n    os.write(3, {answer.encode()!r})\n    return 1"
 
     assert fail(engine, source).kind is FailureKind.SUBMISSION_ERROR
 
@@ -489,7 +512,7 @@ def test_a_sandbox_starts_without_imports(engine: Engine) -> None:
 WORKER = """
 import sys, time
 from datarun_worker.isolation import Isolation
-from datarun_worker.measures import list_tree
+from datarun_worker.measures import TreeMeter, list_tree
 from datarun_worker.sandbox import Engine
 import os
 
