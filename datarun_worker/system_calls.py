@@ -2,7 +2,8 @@
 
 It refuses what has been a way out of sandboxes: other processes' memory, mounts and namespaces,
 keys, kernel interfaces that bring much code within reach (bpf, io_uring, userfaultfd), System V
-objects, clocks, and memory that no limit sees (memfd_create). It answers EPERM, so that a library
+objects, clocks, memory that no limit sees (memfd_create), and a CPU limit of one's own, at which
+the kernel kills as if from outside. It answers EPERM, so that a library
 that only tries goes on. The only sockets are those within the machine (AF_UNIX), which
 multiprocessing needs, and that only where they can reach nobody outside. Calls of another
 architecture (32-bit, x32) have other numbers and would pass by; they kill.
@@ -37,7 +38,9 @@ _X32_BIT = 0x40000000
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag
 _AF_UNIX = 1
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_RLIMIT_CPU = 0
 _CLONE, _CLONE3, _SOCKET, _IOCTL = (56, 220), (435, 435), (41, 198), (16, 29)
+_SETRLIMIT, _PRLIMIT64 = (160, 164), (302, 261)
 
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "ptrace": (101, 117),
@@ -150,6 +153,9 @@ def build_filter(has_sockets: bool) -> bytes:
         _ARGUMENT_1,
         _when(_JUMP_IF_EQUAL, _TIOCSTI, _REFUSE) + _when(_JUMP_IF_EQUAL, _TIOCLINUX, _REFUSE),
     )
+    no_cpu_limit = _when(_JUMP_IF_EQUAL, _RLIMIT_CPU, _REFUSE)
+    program += _look_at_argument(_SETRLIMIT[column], _ARGUMENT_0, no_cpu_limit)
+    program += _look_at_argument(_PRLIMIT64[column], _ARGUMENT_1, no_cpu_limit)
     return b"".join([*program, _step(_RETURN, _ALLOW)])
 
 

@@ -151,6 +151,7 @@ def test_the_system_cannot_be_written_and_shows_little(engine: Engine, body: str
         "os.nice(-5)",
         "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))",
         "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (10**6, 10**6))",
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 1))",
         "socket.socket()",
         "socket.socket(type=socket.SOCK_DGRAM)",
         "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
