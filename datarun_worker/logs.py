@@ -5,6 +5,7 @@ import re
 _TERMINAL_ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[PX^_][^\x1b\n]*(?:\x1b\\)?|.)?"
 )
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n])")
 
@@ -46,8 +47,9 @@ class LogBuffer:
 def clean_text(text: str) -> str:
     """Take out what would play tricks on a terminal or a database: escapes, NULs, controls.
 
-    Of a line that a progress bar wrote over again and again the last state stays.
+    Halves of characters, which no UTF-8 can hold, are replaced. Of a line that a progress bar wrote
+    over again and again the last state stays.
     """
     text = _TERMINAL_ESCAPE.sub("", text)
     text = _OVERWRITTEN.sub("", text.replace("\r\n", "\n"))
-    return _CONTROL.sub("", text)
+    return _CONTROL.sub("", _SURROGATE.sub("\ufffd", text))

@@ -93,6 +93,9 @@ def read_predictions(
         or description.get("dtype") != "float64"
     ):
         raise _refuse("They were not handed over in the agreed form.")
+    # An empty array's other dimensions are bounded, too: NumPy makes none of any size.
+    if 0 in shape and prod(n or 1 for n in shape) * 8 > max_bytes:
+        raise _refuse("They were not handed over in the agreed form.")
     n_bytes = prod(shape) * 8
     if n_bytes > max_bytes:
         raise ProgramError(

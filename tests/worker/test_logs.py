@@ -45,6 +45,7 @@ def test_the_first_and_the_last_half_of_a_long_log_stay() -> None:
         ("windows\r\nlines\r\n", "windows\nlines\n"),
         ("good\u202egnp.exe", "goodgnp.exe"),
         ("größe ✓", "größe ✓"),
+        ("half \ud83d", "half \ufffd"),
     ],
 )
 def test_what_plays_tricks_is_taken_out(text: str, clean: str) -> None:

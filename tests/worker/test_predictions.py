@@ -50,7 +50,19 @@ def test_a_forged_description_is_refused_or_fits(content, shape, dtype):
 
 
 @pytest.mark.parametrize(
-    "shape", [[3], [-1, -2], [2**62, 4], [True, 2], [2.0], "2", None, [1] * 30, [0, 2**40]]
+    "shape",
+    [
+        [3],
+        [-1, -2],
+        [2**62, 4],
+        [True, 2],
+        [2.0],
+        "2",
+        None,
+        [1] * 30,
+        [0, 2**40],
+        [0] + [LIMIT] * 7,
+    ],
 )
 def test_a_shape_that_does_not_fit_the_file_is_refused(shape):
     with tempfile.TemporaryFile() as file:
