@@ -1,8 +1,8 @@
 """The files of data sets and submissions, as they were posted.
 
-They are for the account that posted them and for its viewers. A data set's files hold the held-out
-labels too, so that nobody is a viewer who mustn't know those. Compute machines get theirs from
-`worker`, by what they claimed; what a split made of a data set is sent to nobody else.
+They are for the account that posted them. A viewer of it may read a submission's, but of a data
+set only names, sizes and hashes: its files hold the held-out labels too. Compute machines get
+theirs from `worker`, by what they claimed; what a split made of a data set is sent to nobody else.
 """
 
 from flask import Response, jsonify, send_file
@@ -40,7 +40,7 @@ class RawDataFileList(MethodView):
 class RawDataFile(MethodView):
     """One file of a data set."""
 
-    @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
+    @allow(Role.ADMIN, Role.PLATFORM)
     @blueprint.response(200, BINARY, content_type=BYTES, headers=RANGE_HEADERS)
     @blueprint.alt_response(206, schema=BINARY, content_type=BYTES, description=PART_OF_IT)
     @blueprint.alt_response(304, description=UNCHANGED)

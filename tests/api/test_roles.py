@@ -46,7 +46,7 @@ TABLE = {
     "DELETE /runapp/uploads/<upload_id>/": PLATFORMS,
     "PUT /runapp/uploads/<upload_id>/parts/<offset>/": PLATFORMS,
     "GET /runapp/rawdata/<raw_data_id>/files/": READERS,
-    "GET /runapp/rawdata/<raw_data_id>/files/<name>": READERS,
+    "GET /runapp/rawdata/<raw_data_id>/files/<name>": PLATFORMS,
     "GET /runapp/submission/<databoard_s_id>/files/": READERS,
     "GET /runapp/submission/<databoard_s_id>/files/<name>": READERS,
     "POST /runapp/testpredictions/list/": PLATFORMS,

@@ -585,14 +585,22 @@ def test_files_are_for_those_who_may_see_them(add_caller, platform, worker, raw_
         "submission/1/files/",
         "submission/1/files/classifier.py",
     )
-    viewer = add_caller(Role.VIEWER, views=platform)
 
     def get(caller):
         return {caller.get(path).status_code for path in paths}
 
-    assert get(platform) == get(viewer) == {200}
+    assert get(platform) == {200}
     assert get(add_caller()) == get(add_caller(Role.ADMIN)) == {404}
     assert get(worker) == {403}
+
+
+def test_a_viewer_sees_no_hidden_label(add_caller, platform, raw_data):
+    platform.post("submissionfold/", make_fold(raw_data))
+    viewer = add_caller(Role.VIEWER, views=platform)
+
+    assert viewer.get(f"rawdata/{raw_data}/files/").json[0]["name"] == "iris.csv"
+    assert viewer.get(f"rawdata/{raw_data}/files/iris.csv").status_code == 403
+    assert viewer.get("submission/1/files/classifier.py").status_code == 200
 
 
 # What is left of them
