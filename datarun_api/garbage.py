@@ -35,7 +35,8 @@ def collect_files(min_age: float = MIN_AGE) -> int:
     for path in get_storage().list_abandoned(time.time() - life):
         path.unlink(missing_ok=True)
     # The files are listed first: what is stored from now on is too young.
-    candidates = get_storage().list_older(time.time() - min_age)
+    moment = time.time() - min_age
+    candidates = get_storage().list_older(moment)
     if not candidates:
         return 0
     connection = db.session.connection()
@@ -43,9 +44,8 @@ def collect_files(min_age: float = MIN_AGE) -> int:
         return 0
     used = {file["sha256"] for file in list_used(connection)}
     unused = [path for path in candidates if path.name not in used]
-    for path in unused:
-        path.unlink(missing_ok=True)
+    n_deleted = sum(get_storage().delete_older(path, moment) for path in unused)
     db.session.commit()
-    if unused:
-        logger.info("deleted %d files that nothing refers to", len(unused))
-    return len(unused)
+    if n_deleted:
+        logger.info("deleted %d files that nothing refers to", n_deleted)
+    return n_deleted

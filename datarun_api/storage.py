@@ -123,6 +123,13 @@ class Storage:
         """List the files that were kept before a moment, in seconds since the epoch."""
         return [path for path in self.list_all() if path.stat().st_mtime < moment]
 
+    def delete_older(self, path: Path, moment: float) -> bool:
+        """Delete a file that `list_older` gave; not if the same bytes were kept anew meanwhile."""
+        if not path.exists() or path.stat().st_mtime >= moment:
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
     def list_abandoned(self, moment: float) -> list[Path]:
         """List the temporary files that were written to last before a moment."""
         return [

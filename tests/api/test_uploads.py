@@ -4,12 +4,14 @@ import base64
 import hashlib
 import io
 import json
+import os
 import uuid
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, update
 
+from datarun_api import garbage
 from datarun_api.extensions import db, get_storage
 from datarun_api.garbage import collect_files
 from datarun_api.models import RawData, Upload
@@ -643,6 +645,32 @@ def test_what_a_data_set_refers_to_outlives_its_upload(platform, context):
     collect_files(min_age=-1)
 
     assert platform.get(f"rawdata/{raw_data}/files/iris.csv").data == CSV
+
+
+def test_what_is_stored_anew_while_files_are_collected_is_kept(context, monkeypatch):
+    # Given bytes that nothing has referred to for long
+    path = store_old(b"again")
+
+    # When they are sent again between the look at what is used and the deletion
+    def list_used(connection):
+        store(b"again")
+        return []
+
+    monkeypatch.setattr(garbage, "list_used", list_used)
+
+    assert collect_files(min_age=60) == 0
+    assert path.read_bytes() == b"again"
+
+
+def store(content):
+    get_storage().write([content], hash_hex(content))
+    return get_storage().find(hash_hex(content))
+
+
+def store_old(content):
+    path = store(content)
+    os.utime(path, (0, 0))
+    return path
 
 
 def test_what_a_dead_process_left_is_collected(platform, context, monkeypatch, leftovers):
