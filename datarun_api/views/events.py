@@ -89,13 +89,15 @@ def follow_events(owner_id: int, place: Place, waiter: Waiter) -> Iterator[bytes
     """
     end = time.monotonic() + MAX_STREAM
     last_id = place.last_id
+    # A client that doesn't read what it is sent must not keep a connection for as long.
+    release_connection()
     yield b"retry: %d\nid: %d\n%s\n" % (RECONNECT, last_id, LOST if place.was_lost else b"")
     while (left := end - time.monotonic()) > 0:
-        events = list_events(owner_id, last_id)
-        for event in events:
-            last_id = event.id
-            yield b"id: %d\nevent: fold\ndata: %s\n\n" % (last_id, orjson.dumps(dump_event(event)))
+        events = [(event.id, dump_event(event)) for event in list_events(owner_id, last_id)]
         release_connection()
+        for number, event in events:
+            last_id = number
+            yield b"id: %d\nevent: fold\ndata: %s\n\n" % (number, orjson.dumps(event))
         if not events:
             waiter.wait(min(left, HEARTBEAT))
             yield b":\n\n"

@@ -7,9 +7,11 @@ import pytest
 import requests
 from sqlalchemy import func, select, text, update
 
-from datarun_api.events import find_place, list_events, trim_events
+from datarun_api.events import Place, find_place, list_events, trim_events
 from datarun_api.extensions import db
 from datarun_api.models import FoldEvent, SubmissionFold, User
+from datarun_api.views.events import follow_events
+from datarun_api.waiting import Waiter
 from datarun_client.states import State
 from tests.api.payloads import claim_fold, make_failure, make_fold, post_result, prepare, run_fold
 from tests.conftest import wait_until
@@ -184,6 +186,18 @@ def test_others_events_are_not_shown(platform, worker, fold, follow, add_caller)
 
     next(stream)
     assert next(stream)[2]["databoard_sf_id"] == 77
+
+
+def test_a_client_that_does_not_read_holds_no_connection(platform, worker, fold, context):
+    run_fold(worker, platform)
+    db.session.remove()
+
+    stream = follow_events(platform.id, Place(0), Waiter())
+
+    for beginning in (b"retry: ", b"id: "):
+        assert next(stream).startswith(beginning)
+        assert db.engine.pool.checkedout() == 0
+    stream.close()
 
 
 def test_a_viewer_follows_the_account_that_it_views(platform, worker, fold, follow, add_caller):
