@@ -86,7 +86,8 @@ def check_address(address: IPv4Address | IPv6Address, networks: Collection[Netwo
     if any(address in network for network in networks):
         return
     is_hidden = isinstance(address, IPv6Address) and (
-        address.sixtofour is not None
+        address.is_site_local
+        or address.sixtofour is not None
         or address.teredo is not None
         or any(address in network for network in _TRANSLATED)
     )

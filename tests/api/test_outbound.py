@@ -56,6 +56,7 @@ def resolve(monkeypatch):
         "fc00::1",
         "fd00:ec2::254",
         "fe80::1",
+        "fec0::1",
         "ff02::1",
     ],
 )
