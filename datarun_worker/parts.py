@@ -42,7 +42,7 @@ MAX_HEADER = 1 << 20
 """Bytes that a header may have; ours have some hundreds."""
 
 _ALIGNMENT = 64
-_DTYPE = re.compile(r"[<>|][biufcSUMm]\d{1,9}(\[\w{1,8}\])?")
+_DTYPE = re.compile(r"[<>|][biufcSUMm][1-9]\d{0,8}(\[\w{1,8}\])?")
 _MAX_DIMENSIONS = 8
 
 Buffer = bytes | memoryview
@@ -355,8 +355,6 @@ def _read_array(block: memoryview, dtype: str, shape: tuple[int, ...]) -> npt.ND
     kind = np.dtype(dtype)
     if prod(shape) * kind.itemsize != block.nbytes:
         raise ValueError(f"{block.nbytes} bytes are not {shape} of {dtype}")
-    if kind.itemsize == 0:
-        return np.zeros(shape, kind)
     return np.frombuffer(block, kind).reshape(shape).copy()
 
 

@@ -82,6 +82,7 @@ HEADER = {"form": "array", "shape": [2], "dtype": "<i8", "n_classes": 2, "is_lis
         {"dtype": "<i8,O"},
         {"dtype": "object"},
         {"dtype": 3},
+        {"dtype": "<U0", "shape": [2**40], "blocks": [b""]},
         {"shape": [3]},
         {"shape": [-2, -1]},
         {"shape": [2**62, 4]},
