@@ -30,6 +30,12 @@ def list_used(connection: Connection) -> Iterator[StoredFile]:
         To a database of this or an earlier revision.
     """
     inspector = inspect(connection)
+    # First, as what an upload named may have gone over into a manifest a moment later.
+    if inspector.has_table(Upload.__tablename__):
+        uploads = select(Upload.id, Upload.sha256, Upload.size)
+        for upload_id, sha256, size in connection.execute(uploads):
+            if sha256 is not None:
+                yield {"name": str(upload_id), "sha256": sha256, "size": size}
     for column in MANIFESTS:
         table = column.class_.__table__.name
         if column.key not in {found["name"] for found in inspector.get_columns(table)}:
@@ -37,11 +43,6 @@ def list_used(connection: Connection) -> Iterator[StoredFile]:
         query = select(column).execution_options(yield_per=BATCH)
         for manifest in connection.scalars(query):
             yield from manifest
-    if inspector.has_table(Upload.__tablename__):
-        uploads = select(Upload.id, Upload.sha256, Upload.size)
-        for upload_id, sha256, size in connection.execute(uploads):
-            if sha256 is not None:
-                yield {"name": str(upload_id), "sha256": sha256, "size": size}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from sqlalchemy import func, update
 from datarun_api import garbage
 from datarun_api.extensions import db, get_storage
 from datarun_api.garbage import collect_files
+from datarun_api.manifests import list_used
 from datarun_api.models import RawData, Upload
 from datarun_client.codec import encode_bytes
 from datarun_client.states import Role
@@ -645,6 +646,24 @@ def test_what_a_data_set_refers_to_outlives_its_upload(platform, context):
     collect_files(min_age=-1)
 
     assert platform.get(f"rawdata/{raw_data}/files/iris.csv").data == CSV
+
+
+def test_what_goes_over_from_an_upload_to_a_data_set_is_used_all_the_time(platform, context):
+    platform.post("rawdata/", make_raw_data())
+    upload_id = upload(platform, b"x,y\n1,2\n")
+    with db.engine.connect() as connection:
+        # Given somebody who has begun to look at what is used
+        used = list_used(connection)
+        first = next(used)
+
+        payload = make_raw_data(name="another")
+        payload = without_files(payload, uploads={"another.csv": upload_id})
+        assert platform.post("rawdata/", payload).status_code == 201
+        platform.call("DELETE", f"uploads/{upload_id}/")
+
+        hashes = {file["sha256"] for file in (first, *used)}
+
+    assert hash_hex(b"x,y\n1,2\n") in hashes
 
 
 def test_what_is_stored_anew_while_files_are_collected_is_kept(context, monkeypatch):
