@@ -96,6 +96,10 @@ class Group:
         for folder in self._folders:
             (folder / "cgroup.procs").write_text(str(pid))
 
+    def is_empty(self) -> bool:
+        """Tell whether no process is in the group any more."""
+        return not any((folder / "cgroup.procs").read_text() for folder in self._folders)
+
     def was_out_of_memory(self) -> bool:
         """Tell whether the kernel killed a process of the sandbox for its memory."""
         return self._count_killed() > self._n_killed_before
@@ -191,7 +195,8 @@ class GroupMaker:
         """
         while self._idle:
             group = self._idle.pop()
-            if group.limits == limits:
+            # A process that the kernel is slow to bury would be charged to the next sandbox.
+            if group.limits == limits and group.is_empty():
                 group.begin()
                 return group
             group.remove()
