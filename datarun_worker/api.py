@@ -38,6 +38,7 @@ from datarun_worker.errors import (
     ApiError,
     ApiNotFoundError,
     ApiRefusalError,
+    ApiTooLargeError,
     AttemptLostError,
     CacheError,
     ProtocolError,
@@ -61,6 +62,7 @@ _DID_NOTHING = frozenset({429, 503})
 _NEVER = frozenset({400, 403, 411, 413, 415, 422})
 _CONFLICT = 409
 _NOT_FOUND = 404
+_TOO_LARGE = 413
 
 logger = logging.getLogger("rq.worker.datarun")
 
@@ -428,6 +430,8 @@ def _check_status(response: requests.Response) -> None:
         raise AttemptLostError(_explain(response))
     if status == _NOT_FOUND:
         raise ApiNotFoundError(_explain(response))
+    if status == _TOO_LARGE and response.headers.get(PROTOCOL_HEADER) == str(PROTOCOL):
+        raise ApiTooLargeError(_explain(response))
     if status in _NEVER:
         # What another release refuses may be welcome after an upgrade.
         is_same_release = response.headers.get(PROTOCOL_HEADER, str(PROTOCOL)) == str(PROTOCOL)

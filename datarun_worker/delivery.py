@@ -9,6 +9,7 @@ what the API says                  what becomes of the result
 =================================  =============================================================
 yes                                it is delivered
 409: the attempt is over           it is dropped; another attempt counts
+413, of a fold                     an `output_limit` takes its place: only predictions are large
 another refusal for good           a `platform_error` takes its place, once; if that is refused
                                    too, the lease will tell
 no answer, or "not now"            it is sent again after a pause, after a restart too
@@ -25,7 +26,13 @@ from typing import Any
 from datarun_client.states import FailureKind, Span
 from datarun_worker.api import FIRST_PAUSE, LONGEST_PAUSE, Api, ResultAnswer
 from datarun_worker.claims import FoldClaim
-from datarun_worker.errors import ApiAwayError, ApiError, ApiRefusalError, AttemptLostError
+from datarun_worker.errors import (
+    ApiAwayError,
+    ApiError,
+    ApiRefusalError,
+    ApiTooLargeError,
+    AttemptLostError,
+)
 from datarun_worker.laps import Laps
 from datarun_worker.results import FoldResult, ScoringResult, SplitResult
 from datarun_worker.spool import KeptResult, Spool
@@ -168,7 +175,8 @@ class Delivery:
         except ApiRefusalError as error:
             logger.error("the result of %s is refused: %s", result.path, error)
             if not _blames_platform(body):
-                self._spool.keep(result.path, json.dumps(_apologize(result.path)).encode())
+                instead = _explain_refusal(result.path, error)
+                self._spool.keep(result.path, json.dumps(instead).encode())
                 return None
         self._spool.remove(result)
         return answer
@@ -191,7 +199,11 @@ def _blames_platform(body: bytes) -> bool:
         return False
 
 
-def _apologize(path: str) -> dict[str, Any]:
+def _explain_refusal(path: str, error: ApiRefusalError) -> dict[str, Any]:
+    """Make the result that takes a refused one's place."""
+    if isinstance(error, ApiTooLargeError) and path.startswith("folds/"):
+        text = "The predictions have more bytes than the API takes; see DATARUN_MAX_JSON."
+        return FoldResult(FailureKind.OUTPUT_LIMIT, text).to_wire()
     text = "The platform failed: the API refused the result."
     if path.startswith("splits/"):
         return SplitResult(text, failure_kind=FailureKind.PLATFORM_ERROR).to_wire()

@@ -72,6 +72,10 @@ class ApiRefusalError(ApiError):
     """The API refuses what the worker sends, and always will."""
 
 
+class ApiTooLargeError(ApiRefusalError):
+    """The API itself, and no proxy before it, takes fewer bytes than the worker sends."""
+
+
 class ProtocolError(ApiError):
     """The API speaks another protocol: until one side is upgraded it refuses all that is sent."""
 

@@ -30,6 +30,7 @@ from datarun_worker.delivery import Delivered, Delivery, FoldJob, TakeJob
 from datarun_worker.disk import find_full
 from datarun_worker.errors import (
     ApiError,
+    ApiTooLargeError,
     AttemptLostError,
     AttemptReleasedError,
     ProgramError,
@@ -399,7 +400,11 @@ class WorkHorse:
         for name, file in outputs.items():
             attempt.check()
             entry = hash_file(name, file)
-            self._api.upload_file(claim, entry, file, attempt.is_dropped)
+            try:
+                self._api.upload_file(claim, entry, file, attempt.is_dropped)
+            except ApiTooLargeError as error:
+                text = f"{name} has {entry.size} bytes, too many for the API: DATARUN_MAX_UPLOAD."
+                raise ProgramError(FailureKind.DATA_ERROR, text) from error
             if name in FOLD_PARTS:
                 # Folders are of one file system, so that a part can be linked into the other.
                 self._cache.keep(Folder.FOLDS, entry, file)

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import FailureKind, Span
 from datarun_worker.api import Api
 from datarun_worker.config import load_settings
@@ -118,6 +119,17 @@ def test_a_result_that_is_refused_for_good_becomes_our_fault_once(server, spool,
     delivery.deliver(PATH, RESULT)
 
     assert list_kinds(server) == ["time_limit", "platform_error"]
+    assert spool.list_results() == []
+
+
+def test_predictions_that_are_too_large_for_the_api_are_the_submissions_fault(
+    server, spool, delivery
+):
+    server.answers = [Answer(413, headers={PROTOCOL_HEADER: str(PROTOCOL)}), Answer()]
+
+    delivery.deliver(PATH, RESULT)
+
+    assert list_kinds(server) == ["time_limit", "output_limit"]
     assert spool.list_results() == []
 
 

@@ -346,6 +346,23 @@ def test_a_data_job_that_fails_by_our_fault_is_tried_again(platform, app, contex
     wait_until(is_to_be_tried_again, "the next attempt at the split")
 
 
+def test_parts_that_are_too_large_for_the_api_are_the_data_sets_fault(
+    platform, app, start_worker, monkeypatch
+):
+    start_worker()
+    raw_data = post_data_set(platform)
+    monkeypatch.setitem(app.config, "MAX_UPLOAD", 100)
+
+    post_split(platform, raw_data)
+
+    row = wait_until(
+        lambda: [row for row in platform.get("rawdata/").json if row["split_state"] == "ERROR"],
+        "the split to fail",
+    )
+    assert "X_train" in row[0]["split_error"]
+    assert "DATARUN_MAX_UPLOAD" in row[0]["split_error"]
+
+
 @pytest.mark.parametrize(("change", "side"), [(1, "worker"), (-1, "API")])
 def test_a_worker_of_another_release_says_what_to_upgrade_and_waits(
     app, platform, start_worker, own_api, monkeypatch, change, side
