@@ -141,10 +141,14 @@ def find_reader(names: Collection[str]) -> str | None:
     Raises
     ------
     BadInputError
-        If there is more than one reader, or several files and none to read them.
+        If there is more than one reader, or several files and none to read them, or a kit's file
+        has the name under which its reader is kept.
     """
     readers = [name for name in names if PurePosixPath(name).suffix == ".py"]
     if KIT_FILE in readers:
+        if SPECIFIC in readers:
+            text = f"{KIT_FILE} is kept as {SPECIFIC}, so give that file another name."
+            raise BadInputError("A data set has one reader.", {"files": [text]})
         readers = [KIT_FILE]
     if len(readers) > 1:
         raise BadInputError(

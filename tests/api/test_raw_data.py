@@ -113,6 +113,13 @@ def test_a_kits_problem_is_its_reader_and_its_elements_may_have_any_names(platfo
     assert platform.post("rawdata/", same).status_code == 200
 
 
+def test_no_file_of_a_kit_takes_the_place_of_its_reader(platform):
+    response = platform.post("rawdata/", make_raw_data(files={**KIT, "specific.py": READER}))
+
+    assert response.status_code == 400
+    assert "problem.py is kept as specific.py" in response.json["errors"]["files"][0]
+
+
 @pytest.mark.parametrize("elements", ["", "a,", "../a", "a b/c", "a" * 61, ".a"])
 def test_a_kits_elements_are_names(platform, elements):
     response = platform.post("rawdata/", make_raw_data(files=KIT, workflow_elements=elements))
