@@ -1,5 +1,6 @@
 """One run of a split, from a data set's raw files to its parts: with or without a server."""
 
+import os
 from collections.abc import Mapping
 from typing import BinaryIO
 
@@ -15,6 +16,8 @@ FILES_PER_MESSAGE = 32
 
 SPLIT_PARTS = ("X_train", "y_train", "X_test", "y_test")
 PREPARED = "prepared"
+MAX_LABELS = 1 << 30
+"""Bytes of labels that are read outside a sandbox: a file with holes costs a reader nothing."""
 
 
 def name_parts(claim: SplitClaim) -> tuple[str, ...]:
@@ -96,8 +99,13 @@ def count_rows(labels: BinaryIO) -> int:
     Raises
     ------
     ProgramError
-        `data_error`, if a reader wrote something else there.
+        `data_error`, if a reader wrote something else there, or too much.
     """
+    size = os.fstat(labels.fileno()).st_size
+    if size > MAX_LABELS:
+        raise ProgramError(
+            FailureKind.DATA_ERROR, f"The labels have {size} bytes; at most {MAX_LABELS} are taken."
+        )
     try:
         return Labels.read(labels.fileno()).n_rows
     except PartError as error:
