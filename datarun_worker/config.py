@@ -149,7 +149,7 @@ SETTINGS = (
     ),
     Setting(
         "DATARUN_PREDICTIONS_LIMIT",
-        "1G",
+        "256M",
         parse_bytes,
         "Bytes that predictions of a phase may have.",
     ),
