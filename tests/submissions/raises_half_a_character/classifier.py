@@ -1,0 +1,3 @@
+class Classifier:
+    def fit(self, X, y):
+        raise ValueError("half a pair: \ud83d")
