@@ -44,7 +44,8 @@ N_THREADS = 8
 """Webhooks that are called at once."""
 
 BATCH = 50
-"""Deliveries of a webhook in a row; then the others have their turn."""
+TURN = 20.0
+"""Deliveries of a webhook in a row, and seconds for them; then the others have their turn."""
 
 LEASE = timedelta(minutes=2)
 """How long a delivery is under way before somebody else tries it."""
@@ -163,11 +164,15 @@ def list_due() -> list[int]:
         func.coalesce(Webhook.paused_until, func.now()) <= func.now(),
         due,
     )
-    return list(db.session.scalars(query.order_by(Webhook.paused_until.nulls_first())))
+    # Those that work before those that failed, but in no order of theirs: a few that answer slowly
+    # mustn't be the first ones every time.
+    order = (Webhook.paused_until.is_not(None), func.random())
+    return list(db.session.scalars(query.order_by(*order)))
 
 
 def call_webhook(webhook_id: int) -> None:
-    """Call a webhook about what is due, until nothing is or it fails."""
+    """Call a webhook about what is due, until nothing is, it fails, or its turn is over."""
+    end = time.monotonic() + TURN
     for _ in range(BATCH):
         delivery = _take(webhook_id)
         if delivery is None:
@@ -179,7 +184,7 @@ def call_webhook(webhook_id: int) -> None:
             status, error = _send(webhook, event), None
         except (AddressError, RequestFailedError) as refusal:
             status, error = None, str(refusal)
-        if not _note(delivery, status, error):
+        if not _note(delivery, status, error) or time.monotonic() > end:
             return
 
 

@@ -108,6 +108,20 @@ def test_a_tested_fold_is_told(platform, worker, raw_data, webhook, receiver):
     assert entry["next_try_at"] is None
 
 
+def test_a_slow_one_leaves_the_others_their_turn(
+    platform, worker, raw_data, webhook, receiver, monkeypatch
+):
+    run(platform, worker, raw_data, 10, 11)
+    monkeypatch.setattr(deliveries, "TURN", 0.0)
+
+    deliver(webhook)
+    assert len(receiver.messages) == 1
+    assert is_due(webhook)
+
+    deliver(webhook)
+    assert len(receiver.messages) == 2
+
+
 def test_a_message_is_signed_with_the_secret(platform, worker, raw_data, webhook, receiver):
     run(platform, worker, raw_data, 10)
     deliver(webhook)
