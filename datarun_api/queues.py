@@ -35,6 +35,10 @@ RESULT_TTL = 60
 FAILURE_TTL = 600
 """Seconds for which Redis remembers a job that ended; PostgreSQL remembers what matters."""
 
+JOB_TTL = 24 * 3600
+"""Seconds for which Redis remembers a job that nobody ends, because the worker that took it from
+the queue was killed at that moment. Of one that waits longer the reconciler makes another."""
+
 FOLD_JOB = "fold-"
 """What the ids of folds' jobs begin with."""
 
@@ -147,6 +151,7 @@ def _describe_job(task: str, ids: tuple[int, ...], job_id: str, what: str) -> En
         args=ids,
         job_id=job_id,
         timeout=NO_TIMEOUT,
+        ttl=JOB_TTL,
         result_ttl=RESULT_TTL,
         failure_ttl=FAILURE_TTL,
         description=f"{what}, {HINT}",

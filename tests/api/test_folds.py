@@ -5,6 +5,7 @@ from sqlalchemy import func, update
 from datarun_api import schemas
 from datarun_api.extensions import db, get_queues
 from datarun_api.models import Submission, SubmissionFold
+from datarun_api.queues import JOB_TTL
 from datarun_api.reconciler import queue_retries
 from datarun_client.codec import decode_indices, encode_bytes, encode_indices, encode_predictions
 from tests.api.payloads import (
@@ -88,6 +89,12 @@ def test_its_job_waits_on_the_queue_of_its_priority(platform, raw_data, context,
 
     connection = get_queues().connection
     assert task_id.encode() in connection.lrange(f"rq:queue:{queue}", 0, -1)
+
+
+def test_a_job_that_nobody_ends_is_forgotten_in_time(platform, raw_data, context):
+    task_id = post_fold(platform, raw_data).json["task_id"]
+
+    assert 0 < get_queues().connection.ttl(f"rq:job:{task_id}") <= JOB_TTL
 
 
 def test_the_next_fold_of_a_submission_needs_no_files(platform, raw_data, context):

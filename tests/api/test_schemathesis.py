@@ -34,6 +34,7 @@ UNSAYABLE = {
     "POST /runapp/rawdata/customsplit/": "the data set may have no reader of its own",
     "POST /runapp/submissionfold/": "a new submission needs its files and its data set",
     "POST /runapp/uploads/": "the digest must be the body's",
+    "POST /runapp/testpredictions/new/": "what has an Idempotency-Key can't wait",
     "PUT /runapp/uploads/{upload_id}/parts/{offset}/": "digest and length must be the body's",
     "PUT /runapp/worker/splits/{raw_data}/{attempt}/files/{sha256}/": "the address is the digest",
     "POST /runapp/worker/splits/{raw_data}/{attempt}/result/": "the digest must be the body's",
