@@ -146,8 +146,8 @@ def find_reader(names: Collection[str]) -> str | None:
     """
     readers = [name for name in names if PurePosixPath(name).suffix == ".py"]
     if KIT_FILE in readers:
-        if SPECIFIC in readers:
-            text = f"{KIT_FILE} is kept as {SPECIFIC}, so give that file another name."
+        if READER_FILE in readers:
+            text = f"{KIT_FILE} is kept as {READER_FILE}, so give that file another name."
             raise BadInputError("A data set has one reader.", {"files": [text]})
         readers = [KIT_FILE]
     if len(readers) > 1:
