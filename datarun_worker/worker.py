@@ -146,7 +146,8 @@ class Worker(BaseWorker):
         try:
             settings = load_settings()
         except SettingError as error:
-            raise SystemExit(f"The worker can't start: {error}") from None
+            logger.critical("The worker can't start: %s", error)
+            sys.exit(ExitCode.CONFIGURATION)
         # The engine mounts it, so it must be there.
         settings.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         spool = open_spool(settings)

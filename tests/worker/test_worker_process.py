@@ -21,6 +21,7 @@ from redis import Redis
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
+from datarun_client.exit_codes import ExitCode
 from tests.conftest import wait_until
 
 
@@ -63,7 +64,7 @@ def test_a_plain_rq_worker_refuses_clearly(platform, redis, start_worker, option
 def test_a_worker_without_settings_says_what_is_missing(redis, start_worker):
     worker = start_worker(DATARUN_TOKEN="")
 
-    assert worker.process.wait(30) == 1
+    assert worker.process.wait(30) == ExitCode.CONFIGURATION
 
     wait_for_words(worker, "DATARUN_TOKEN is not set")
 
