@@ -222,7 +222,7 @@ def test_ctrl_c_in_a_terminal_lets_the_fold_finish(platform, start_worker):
 
 def test_ctrl_c_ends_an_idle_worker(start_worker):
     worker = start_worker()
-    wait_for_words(worker, "Listening on")
+    wait_for_words(worker, "cleaning registries")  # by then it hears signals
 
     os.killpg(worker.process.pid, signal.SIGINT)
 

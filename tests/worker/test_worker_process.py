@@ -71,7 +71,7 @@ def test_a_worker_without_settings_says_what_is_missing(redis, start_worker):
 
 def test_a_stopped_worker_leaves_no_process(redis, start_worker):
     worker = start_worker()
-    wait_for_words(worker, "Listening on")
+    wait_for_words(worker, "cleaning registries")  # by then it hears signals
     pid = worker.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
