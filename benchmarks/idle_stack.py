@@ -73,11 +73,12 @@ class IdleStack:
     @property
     def api_processes(self) -> list[psutil.Process]:
         """The processes that answer requests."""
-        return [
-            process
-            for process in self.process.children(recursive=True)
-            if "gunicorn" in " ".join(process.cmdline())
-        ]
+        found = []
+        for process in self.process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "gunicorn" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
 
 def describe_fold(number: int, submission: int, n_rows: int) -> FoldEntry:
