@@ -29,7 +29,7 @@ from datarun_api import create_app
 from datarun_api.config import parse_database_url
 from datarun_api.credentials import create_token, hash_password
 from datarun_api.extensions import db, get_queues
-from datarun_api.models import Attempt, RawData, SubmissionFold, User, Worker
+from datarun_api.models import Attempt, RawData, Scoring, SubmissionFold, User, Worker
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.states import Role, SplitState, State
 from tests.small_server import Server
@@ -169,6 +169,9 @@ def empty_queues(app) -> None:
             .values(split_state=SplitState.NONE, split_lease_until=None)
         )
         db.session.execute(delete(Worker))
+        db.session.commit()
+        # Afterwards, as the end of a fold asks for a scoring.
+        db.session.execute(delete(Scoring))
         db.session.commit()
         get_queues().connection.flushall()
 

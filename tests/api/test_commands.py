@@ -13,7 +13,7 @@ from datarun_api.models import User
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.cli import datarun
 from datarun_client.states import Role
-from tests.conftest import numbers
+from tests.conftest import numbers, wait_until
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_tokens_are_listed_without_themselves(run, name):
 def test_an_expired_token_is_listed_as_such(run, name):
     add_token(run, name, "--days", "0.0000001")
 
-    assert "expired" in run("token", "list", name).output
+    wait_until(lambda: "expired" in run("token", "list", name).output, "the token to expire")
 
 
 def test_a_revoked_token_is_gone(run, name):
