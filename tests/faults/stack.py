@@ -190,6 +190,10 @@ class Stack:
             return sorted(zygote.children(), key=lambda child: child.pid)[:-1]
         return []
 
+    def wait_for_sandboxes(self, worker: str) -> list[psutil.Process]:
+        """Wait for a worker's sandboxes in use: a busy zygote may fork its spare late."""
+        return wait_for(lambda: self.find_sandboxes(worker), f"the sandbox of {worker}")
+
     def list_processes(self) -> list[psutil.Process]:
         """List all processes that belong to this home, whoever their parent is."""
         home = str(self.home.resolve())

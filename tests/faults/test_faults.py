@@ -177,10 +177,10 @@ def test_row_07_api_down_and_worker_restarted_before_delivery(stack, challenge, 
 
 
 def test_row_08_sandbox_killed(stack, challenge, kept):
-    number = challenge.post(write_model(2))
+    number = challenge.post(write_model(4))
     worker = challenge.wait_for_begin(number)
 
-    for sandbox in stack.find_sandboxes(worker):
+    for sandbox in stack.wait_for_sandboxes(worker):
         sandbox.kill()
 
     assert kept(number, attempts=2) == ["error", "tested"]
@@ -197,10 +197,9 @@ def test_row_08_sandbox_over_its_own_cap(challenge):
 
 
 def test_row_09_work_horse_killed(stack, challenge, kept):
-    number = challenge.post(write_model(2))
+    number = challenge.post(write_model(4))
     worker = challenge.wait_for_begin(number)
-    sandboxes = stack.find_sandboxes(worker)
-    assert sandboxes
+    sandboxes = stack.wait_for_sandboxes(worker)
 
     killed = time.time()
     stack.kill(worker)
@@ -374,8 +373,7 @@ def test_row_17_force_while_the_old_attempt_runs(stack, challenge, kept):
     number = payload["databoard_sf_id"]
     assert challenge.call("POST", "submissionfold/", json=payload).status_code == 201
     worker = challenge.wait_for_begin(number)
-    sandboxes = stack.find_sandboxes(worker)
-    assert sandboxes
+    sandboxes = stack.wait_for_sandboxes(worker)
 
     payload["files"] = {"classifier.py": encode_bytes(write_model().encode())}
     payload["force"] = "submission, submission_fold"
@@ -392,7 +390,7 @@ def test_row_18_cancel_a_queued_and_a_running_fold(stack, challenge):
     workers = [challenge.wait_for_begin(number) for number in running]
     queued = challenge.post(write_model())
     assert challenge.get_progress(queued)["reason"] == "queued"
-    sandboxes = [sandbox for worker in workers for sandbox in stack.find_sandboxes(worker)]
+    sandboxes = [sandbox for worker in workers for sandbox in stack.wait_for_sandboxes(worker)]
     assert len(sandboxes) == len(workers)
 
     answers = [challenge.call("DELETE", f"submissionfold/{n}/") for n in [queued, *running]]
@@ -519,7 +517,7 @@ def test_row_25_three_platform_errors_in_a_row(stack, challenge, kept):
     number = challenge.post(write_model(30))
     for attempt in (1, 2, 3):
         worker = challenge.wait_for_begin(number, attempt)
-        for sandbox in stack.find_sandboxes(worker):
+        for sandbox in stack.wait_for_sandboxes(worker):
             sandbox.kill()
         wait_for(
             lambda n=attempt: challenge.list_outcomes(number)[:n].count("error") == n, "the end"
