@@ -151,7 +151,8 @@ class Listener:
                 if self._is_closed.is_set():
                     return
             if time.monotonic() - heard_at > PING:
-                connection.execute("SELECT 1")
+                # What it does already; so PostgreSQL's list of processes goes on telling it.
+                connection.execute(f"LISTEN {CHANNEL}")
                 heard_at = time.monotonic()
 
     def _wake(self, owner_id: int | None) -> None:

@@ -127,10 +127,10 @@ class Ground:
 
     def run(self, case: Case) -> dict[str, Any]:
         """Run a case beside its neighbour, which must be unharmed; return the case's fold."""
-        submission = next(numbers)
+        fold = self._describe(case)
         for _ in range(case.runs):
             neighbour = self._describe_neighbour()
-            fold = self._describe(case, submission)
+            fold["databoard_sf_id"] = next(numbers)
             answer = call(self.site, "POST", "submissionfold/", json=[neighbour, fold])
             assert answer.status_code == 201, answer.text
             found = self.site.wait_for(fold["databoard_sf_id"], case.time_limit + PATIENCE)
@@ -140,17 +140,18 @@ class Ground:
     def find_data_set(self, case: Case) -> DataSet:
         return self._sets[case.data]
 
-    def _describe(self, case: Case, submission: int) -> dict[str, Any]:
+    def _describe(self, case: Case) -> dict[str, Any]:
+        raw_data = self._post_data(case.data, case.time_limit, case.memory_limit)
+        # Once there is data there are canaries in the worker's cache, too.
         files = case.read_source(self._describe_canaries())
         train_is = self.find_data_set(case).choose_train_rows(case.train_rows)
-        raw_data = self._post_data(case.data, case.time_limit, case.memory_limit)
-        return make_fold(raw_data, submission, files, train_is)
+        return make_fold(raw_data, files, train_is)
 
     def _describe_neighbour(self) -> dict[str, Any]:
         source = NEIGHBOUR.format(word=self.canaries.neighbour).encode()
         train_is = self._sets["species"].choose_train_rows("half")
         raw_data = self._post_data("species", 60, 2 << 30)
-        return make_fold(raw_data, next(numbers), {"classifier.py": source}, train_is)
+        return make_fold(raw_data, {"classifier.py": source}, train_is)
 
     def _check_neighbour(self, fold: dict[str, Any]) -> None:
         assert fold["state"] == State.TESTED, fold["log_messages"]
@@ -199,12 +200,10 @@ class Ground:
         )
 
 
-def make_fold(
-    raw_data: int, submission: int, files: dict[str, bytes], train_is: np.ndarray
-) -> dict[str, Any]:
+def make_fold(raw_data: int, files: dict[str, bytes], train_is: np.ndarray) -> dict[str, Any]:
     return {
         "databoard_sf_id": next(numbers),
-        "databoard_s_id": submission,
+        "databoard_s_id": next(numbers),
         "raw_data": raw_data,
         "files": {name: encode_bytes(content) for name, content in files.items()},
         "train_is": encode_indices(train_is),

@@ -102,7 +102,7 @@ def test_row_03_redis_restarts_empty(stack, challenge, kept):
 @pytest.mark.parametrize("seconds", [LEASE, pytest.param(60, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("way", ["gone", "frozen"])
 def test_row_04_redis_unreachable_while_a_fold_runs(stack, challenge, kept, way, seconds):
-    number = challenge.post(write_model(2))
+    number = challenge.post(write_model(4))
     challenge.wait_for_begin(number)
     began = time.monotonic()
 
@@ -150,7 +150,7 @@ def test_row_05_postgresql_restarts(stack, challenge, kept):
 
 
 def test_row_06_api_down_when_a_worker_has_a_result(stack, challenge, kept):
-    number = challenge.post(write_model(1))
+    number = challenge.post(write_model(4))
     challenge.wait_for_begin(number)
 
     with stack.away("web"):
@@ -164,7 +164,7 @@ def test_row_06_api_down_when_a_worker_has_a_result(stack, challenge, kept):
 
 
 def test_row_07_api_down_and_worker_restarted_before_delivery(stack, challenge, kept):
-    number = challenge.post(write_model(1))
+    number = challenge.post(write_model(4))
     worker = challenge.wait_for_begin(number)
 
     with stack.away("web"):
@@ -211,7 +211,7 @@ def test_row_09_work_horse_killed(stack, challenge, kept):
 
 
 def test_row_10_whole_worker_killed(stack, challenge, kept):
-    number = challenge.post(write_model(2))
+    number = challenge.post(write_model(4))
     worker = challenge.wait_for_begin(number)
     old = stack.find_program(worker)
     family = old.children(recursive=True)
@@ -240,7 +240,7 @@ def test_row_10_whole_worker_killed(stack, challenge, kept):
 def test_row_10_costs_less_than_a_lease_and_a_period(stack, challenge, kept):
     costs = []
     for _ in range(3):
-        number = challenge.post(write_model(2))
+        number = challenge.post(write_model(4))
         worker = challenge.wait_for_begin(number)
         old = stack.find_program(worker)
         killed = time.time()
@@ -269,7 +269,7 @@ def test_row_11_zygote_killed(stack, challenge, kept):
 
 
 def test_row_12_worker_stopped_finishes_its_fold(stack, challenge, kept):
-    number = challenge.post(write_model(1.5))
+    number = challenge.post(write_model(4))
     worker = challenge.wait_for_begin(number)
     old = stack.find_program(worker)
 
@@ -295,7 +295,7 @@ def test_row_12_worker_stopped_gives_its_fold_back(stack, challenge):
 
 
 def test_row_13_worker_frozen_past_its_lease(stack, challenge, kept):
-    number = challenge.post(write_model(1))
+    number = challenge.post(write_model(4))
     worker = challenge.wait_for_begin(number)
 
     with stack.frozen(worker):
@@ -309,7 +309,7 @@ def test_row_13_worker_frozen_past_its_lease(stack, challenge, kept):
 
 
 def test_row_14_same_job_delivered_twice(stack, challenge, kept):
-    number = challenge.post(write_model(1))
+    number = challenge.post(write_model(4))
     challenge.wait_for_begin(number)
     job = f"fold-{challenge.owner}-{number}-1"
 
@@ -504,7 +504,7 @@ def test_row_24_clock_of_a_worker_wrong(stack, challenge, kept):
     for number in numbers:
         kept(number, attempts=1)
 
-    number = run_on("worker-2", stack, challenge, write_model(1))
+    number = run_on("worker-2", stack, challenge, write_model(4))
     killed = time.time()
     stack.kill("worker-2")
 
