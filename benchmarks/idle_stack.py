@@ -1,7 +1,6 @@
 """A stack without workers: what is posted stays, and nothing but the API is at work."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -140,7 +139,7 @@ def _upload(stack: Stack) -> int:
 
 
 def _wait_until_split(stack: Stack, raw_data: int, number: int) -> None:
-    stack.wait_for("split", time.perf_counter(), [number])
+    stack.wait_for_fold(number)
     (entry,) = (row for row in stack.ask("GET", "rawdata/") if row["id"] == raw_data)
     if entry["split_state"] != "DONE":
         raise BenchError(f"The split failed: {entry['split_error']}")

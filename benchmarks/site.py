@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +20,6 @@ DEADLINE = 600.0
 """Seconds after which whatever is waited for is taken for lost."""
 
 STOP_TIME = 60.0
-
-SHARE_SLEPT = 0.8
-"""The share of the shortest earlier run that nobody asks whether this one is over: asking costs
-time of the two cores that do the work."""
 
 _FOREIGN = ("DATARUN_", "DATABASE_URL", "REDIS_URL", "RQ_", "OPENBLAS_", "MKL_", "OMP_")
 
@@ -88,45 +83,3 @@ def run_process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-class Patience:
-    """Waits for the end of runs like earlier ones, and asks rarely.
-
-    Parameters
-    ----------
-    interval : float
-        Seconds between two questions.
-    """
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._shortest: dict[object, float] = {}
-
-    def wait(self, kind: object, started: float, is_over: Callable[[], bool]) -> float:
-        """Wait until a run is over, and say how many seconds it took.
-
-        Parameters
-        ----------
-        kind : hashable
-            What it is like.
-        started : float
-            When it started, by `time.perf_counter`.
-        is_over : callable
-            Tells whether it is.
-
-        Raises
-        ------
-        BenchError
-            If it isn't over in time.
-        """
-        before = self._shortest.get(kind)
-        if before is not None:
-            time.sleep(max(0.0, started + SHARE_SLEPT * before - time.perf_counter()))
-        while not is_over():
-            if time.perf_counter() - started > DEADLINE:
-                raise BenchError(f"A run of {kind} wasn't over after {DEADLINE:.0f} s.")
-            time.sleep(self._interval)
-        seconds = time.perf_counter() - started
-        self._shortest[kind] = seconds if before is None else min(before, seconds)
-        return seconds

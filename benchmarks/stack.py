@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import requests
 
-from benchmarks.site import BIN, DEADLINE, N_WORKERS, ROOT, STOP_TIME, BenchError, Patience
+from benchmarks.site import BIN, DEADLINE, N_WORKERS, ROOT, STOP_TIME, BenchError
 from datarun_client.states import State
 
 ACCOUNT = ("bench", "bench password")
@@ -21,10 +22,9 @@ ACCOUNT = ("bench", "bench password")
 FoldEntry = dict[str, Any]
 """A fold as it is posted."""
 
-_READY = re.compile(r"ready at (http://\S+)")
+_UNFINISHED = ",".join(state for state in State if not state.is_final)
 
-_INTERVAL = 0.003
-"""Seconds; a question costs the API some two milliseconds."""
+_READY = re.compile(r"ready at (http://\S+)")
 
 _FOLDS_A_REQUEST = 10
 
@@ -48,7 +48,6 @@ class Stack:
         self.pid = pid
         self.session = requests.Session()
         self.session.auth = ACCOUNT
-        self._patience = Patience(_INTERVAL)
         self._next_number = 1
 
     def take_numbers(self, count: int) -> range:
@@ -77,20 +76,28 @@ class Stack:
         """Post JSON text that was made before."""
         return self.ask("POST", path, data=text, headers={"Content-Type": "application/json"})
 
-    def wait_for(self, kind: object, started: float, numbers: Iterable[int]) -> float:
-        """Wait until folds have ended, and say how many seconds after `started` that was."""
-        waiting = list(numbers)
+    def wait_for_fold(self, number: int) -> None:
+        """Wait until a fold has ended.
 
-        def have_ended() -> bool:
-            # From the last one on, which mostly ends last. Its attempts say it in few bytes.
-            while waiting:
-                attempts = self.ask("GET", f"submissionfold/{waiting[-1]}/attempts/")
-                if not attempts or attempts[-1]["outcome"] is None:
-                    return False
-                waiting.pop()
-            return True
+        The API answers when there is something to tell, so that waiting takes no time of the cores
+        that do the work.
 
-        return self._patience.wait(kind, started, have_ended)
+        Raises
+        ------
+        BenchError
+            If it doesn't end in time.
+        """
+        deadline = time.monotonic() + DEADLINE
+        while not State(self.ask("GET", f"submissionfold/{number}/?wait=30")["state"]).is_final:
+            if time.monotonic() > deadline:
+                raise BenchError(f"Fold {number} hadn't ended after {DEADLINE:.0f} s.")
+
+    def wait_for_folds(self, submission: int, last: int) -> None:
+        """Wait until all folds of a submission have ended; `last` mostly ends last."""
+        self.wait_for_fold(last)
+        rest = f"submissionfold-light/?submission={submission}&state={_UNFINISHED}"
+        for fold in self.ask("GET", rest):
+            self.wait_for_fold(fold["databoard_sf_id"])
 
     def get_predictions(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Get the predictions of folds.

@@ -7,15 +7,13 @@ from typing import ClassVar
 
 from redis import Redis
 from rq import Queue
-from rq.job import Job, JobStatus
+from rq.job import Job
+from rq.results import Result
 
 from benchmarks.contenders.contender import Contender, Run
 from benchmarks.fold_work import PRELOAD, Predictions, run_job
-from benchmarks.site import N_WORKERS, BenchError, Patience, run_process
+from benchmarks.site import DEADLINE, N_WORKERS, BenchError, run_process
 from benchmarks.workloads import Kit
-
-_INTERVAL = 0.001
-"""Seconds; a question costs Valkey 0.1 ms."""
 
 
 class PreloadedRQ(Contender):
@@ -30,7 +28,6 @@ class PreloadedRQ(Contender):
         name = f"{self.key}-{self.codec}"
         connection = self.resources.enter_context(Redis.from_url(self.site.redis_url))
         self._queue = Queue(name, connection=connection)
-        self._patience = Patience(_INTERVAL)
         for _ in range(N_WORKERS):
             command = [sys.executable, "-m", "benchmarks.workers.rq_worker"]
             self.resources.enter_context(
@@ -45,10 +42,10 @@ class PreloadedRQ(Contender):
         ]
         start = time.perf_counter()
         jobs = self._queue.enqueue_many(calls)
-        waiting = list(jobs)
-        seconds = self._patience.wait(
-            (kit.workload.name, len(jobs)), start, lambda: _have_ended(waiting)
-        )
+        # From the last one on, which mostly ends last: nobody asks while they work.
+        for job in reversed(jobs):
+            _wait_for(job)
+        seconds = time.perf_counter() - start
         made = {number: _read_result(job) for number, job in zip(numbers, jobs, strict=True)}
         for job in jobs:
             job.delete()
@@ -71,13 +68,8 @@ def _read_result(job: Job) -> Predictions:
     return Predictions(*made)
 
 
-def _have_ended(waiting: list[Job]) -> bool:
-    """Strike off the jobs that have ended, from the last one on, and tell whether none is left."""
-    while waiting:
-        status = waiting[-1].get_status()
-        if status is JobStatus.FAILED:
-            raise BenchError(f"A job of plain RQ failed: {waiting[-1].latest_result()}")
-        if status is not JobStatus.FINISHED:
-            return False
-        waiting.pop()
-    return True
+def _wait_for(job: Job) -> None:
+    """Wait, as RQ offers it, until Redis has the job's result."""
+    result = job.latest_result(timeout=int(DEADLINE))
+    if result is None or result.type is not Result.Type.SUCCESSFUL:
+        raise BenchError(f"A job of plain RQ failed: {result}")

@@ -85,10 +85,10 @@ class Datarun(Contender):
         folds = self.describe_folds(kit, numbers)
         self.last_run = [fold["databoard_sf_id"] for fold in folds]
         text = orjson.dumps(folds)
-        kind = (kit.workload.name, len(numbers))
         start = time.perf_counter()
         self.stack.post_text("submissionfold/", text)
-        seconds = self.stack.wait_for(kind, start, self.last_run)
+        self.stack.wait_for_folds(folds[-1]["databoard_s_id"], self.last_run[-1])
+        seconds = time.perf_counter() - start
         entries = {
             entry["databoard_sf_id"]: entry for entry in self.stack.get_predictions(self.last_run)
         }
