@@ -37,6 +37,7 @@ _LANDLOCK_RULE_PATH_BENEATH = 1
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 _MADV_COLLAPSE = 25
+_READ_SIZE = 64 * 1024
 
 HUGE_PAGE = 2 * 1024 * 1024
 """Bytes of a huge page on x86_64, and on aarch64 with pages of 4 KiB."""
@@ -139,7 +140,7 @@ def drop_capabilities() -> None:
 
 def unshare(namespaces: Clone) -> None:
     """Leave namespaces for new ones; a new PID namespace begins with the next child."""
-    _check(_libc.unshare(ctypes.c_int(namespaces)), f"unshare({namespaces!r})")
+    _check(_libc.unshare(ctypes.c_int(namespaces)), "unshare")
 
 
 def enter_namespace(descriptor: int, kind: Clone) -> None:
@@ -286,9 +287,18 @@ def list_children(pid: int) -> list[int]:
     """List the living children of a process, those of all its threads."""
     children: list[int] = []
     try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            children += map(int, (thread / "children").read_text().split())
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            children += map(int, read_file(f"/proc/{pid}/task/{thread}/children").split())
     except OSError:
         # It, or one of its threads, ended meanwhile.
         pass
     return children
+
+
+def read_file(path: str) -> bytes:
+    """Read a file of /proc, as quickly as can be: watchers do so many times a second."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, _READ_SIZE), b""))
+    finally:
+        os.close(descriptor)

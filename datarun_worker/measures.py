@@ -14,11 +14,9 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from datarun_worker.kernel import list_children
+from datarun_worker.kernel import list_children, read_file
 
-_PROC = Path("/proc")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PROPORTIONAL_INTERVAL = 0.25
@@ -86,7 +84,7 @@ class TreeMeter:
         self._peak = 0
         # The first process's own high-water mark catches a peak between two samples.
         with contextlib.suppress(OSError):
-            (_PROC / str(self._pid) / "clear_refs").write_text("5")
+            _write(f"/proc/{self._pid}/clear_refs", b"5")
 
     def read_peak(self) -> int:
         """Give the peak since `start_phase`, in bytes."""
@@ -100,7 +98,15 @@ class TreeMeter:
 
 def _read(pid: int, name: str) -> str:
     """Read a file of a process in /proc; the process's name in it is any bytes that it likes."""
-    return (_PROC / str(pid) / name).read_text(errors="replace")
+    return read_file(f"/proc/{pid}/{name}").decode(errors="replace")
+
+
+def _write(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def _read_resident(pid: int) -> int:

@@ -67,7 +67,14 @@ __all__ = ["Engine", "Limits", "Reply", "Sandbox", "SandboxError", "SubmissionFa
 logger = logging.getLogger(__name__)
 
 WATCH_INTERVAL = 0.02
-"""Seconds between two looks at a process tree; at 4 GB/s of new memory an overrun of 80 MB."""
+"""Seconds between two looks at a process tree that is near a limit; at 4 GB/s of new memory an
+overrun of 80 MB."""
+
+LONGEST_INTERVAL = 0.1
+"""Seconds between two looks at one that is far from its limits."""
+
+FASTEST_GROWTH = 16e9
+"""Bytes a second that no tree's memory grows faster by."""
 
 START_TIMEOUT = 60.0
 """Seconds that a zygote may take to import its modules."""
@@ -421,7 +428,8 @@ class Sandbox:
             poller.register(descriptor, select.POLLIN)
         next_look = 0.0
         while True:
-            ready = {descriptor for descriptor, _ in poller.poll(1000 * WATCH_INTERVAL)}
+            rest = max(0.0, next_look - time.monotonic())
+            ready = {descriptor for descriptor, _ in poller.poll(1000 * rest)}
             # One read a turn: a child that prints without end mustn't keep us from looking.
             if self._log in ready and not self._read_log_pipe():
                 poller.unregister(self._log)
@@ -431,8 +439,7 @@ class Sandbox:
                 self._take_end()
                 return
             if time.monotonic() >= next_look:
-                self._look()
-                next_look = time.monotonic() + WATCH_INTERVAL
+                next_look = time.monotonic() + self._look()
 
     def _read_log_pipe(self) -> bool:
         """Take some of what was printed; False once nothing more can come."""
@@ -458,12 +465,16 @@ class Sandbox:
             if not select.select([self._log], [], [], 0)[0] or not self._read_log_pipe():
                 break
 
-    def _look(self) -> None:
-        """Compare the tree with its limits."""
+    def _look(self) -> float:
+        """Compare the tree with its limits; say for how many seconds that will do.
+
+        Each look takes time from the submission, most of all by what it drives out of the caches.
+        So while much memory is left the next one is as late as that can't be used up before.
+        """
         if self._verdict is not None:
             # Something may have been forked while the tree was being killed.
             self._kill_tree()
-            return
+            return WATCH_INTERVAL
         if time.monotonic() > self._deadline and not self._is_out_of_time:
             self._is_out_of_time = True
             # Code that listens tells where it was; the rest is killed in a moment.
@@ -471,7 +482,7 @@ class Sandbox:
                 signal.pidfd_send_signal(self._pidfd, child.OUT_OF_TIME)
         if time.monotonic() > self._deadline + LAST_WORDS:
             self._stop(FailureKind.TIME_LIMIT, self._name_time_limit())
-            return
+            return WATCH_INTERVAL
         memory = self._meter.sample(self._limits.memory)
         if self._group is not None and self._group.was_out_of_memory():
             # It may have killed another process of the tree than the first.
@@ -479,6 +490,10 @@ class Sandbox:
         if memory > self._limits.memory:
             text = "Stopped at the memory limit." + self._tell_memory(memory)
             self._stop(FailureKind.MEMORY_LIMIT, text)
+        rest = min((self._limits.memory - memory) / FASTEST_GROWTH, LONGEST_INTERVAL)
+        if self._is_out_of_time:
+            rest = 0.0
+        return max(WATCH_INTERVAL, min(rest, self._deadline - time.monotonic()))
 
     def _name_time_limit(self) -> str:
         return f"Stopped at the time limit of {self._time_limit:g} s."
