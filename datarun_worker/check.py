@@ -188,7 +188,7 @@ def _try_namespaces() -> None:
 
 def _try_landlock() -> None:
     kernel.forbid_new_privileges()
-    confine.restrict_files([], [])
+    confine.FileRules.for_machine([]).enforce([], [])
     try:
         os.close(os.open("/", os.O_RDONLY))
     except PermissionError:

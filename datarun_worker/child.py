@@ -32,7 +32,6 @@ from datarun_client.states import FailureKind
 from datarun_worker import author_imports, confine
 from datarun_worker.channel import Channel, Message, close_files
 from datarun_worker.errors import ProgramError
-from datarun_worker.isolation import Layer
 from datarun_worker.tracebacks import MAX_LENGTH, classify_error, comes_from, format_error
 
 PACKAGE = "submissions.submission"
@@ -72,16 +71,13 @@ class Setting:
 
     Attributes
     ----------
-    layers : frozenset of Layer
+    plan : confine.Plan
     programs : str
         The module whose `COMMANDS` are carried out.
-    readable : tuple of pathlib.Path
-        What submitted code may read of the machine.
     """
 
-    layers: frozenset[Layer]
+    plan: confine.Plan
     programs: str
-    readable: tuple[Path, ...]
 
 
 def run(channel: Channel, setting: Setting) -> NoReturn:
@@ -117,11 +113,12 @@ def _enter(channel: Channel, setting: Setting) -> None:
         limits = confine.Limits(**message.body["limits"])
         with os.fdopen(message.descriptors[0], "rb") as file:
             files = json.load(file)
-        folder = Path(message.body["folder"])
-        if Layer.MOUNT not in setting.layers:
-            _make_parent_package(folder)
+        folder = message.body["folder"]
+        if not setting.plan.has_own_root:
+            import_parent_package(folder)
+            _write_parent_package(folder)
         SOURCE = _write_source(folder, files)
-        confine.finish(setting.layers, folder, limits, setting.readable)
+        confine.finish(setting.plan, folder, limits)
         answer: dict[str, Any] = {"ok": True, "value": {}}
     except Exception:
         message_text = traceback.format_exc()
@@ -131,34 +128,42 @@ def _enter(channel: Channel, setting: Setting) -> None:
 
 def prepare(setting: Setting) -> None:
     """Do what can be done before it is known for whom."""
-    confine.prepare(setting.layers, setting.readable)
-    if Layer.MOUNT in setting.layers:
-        _make_parent_package(confine.FOLDER)
+    confine.prepare(setting.plan)
+    if setting.plan.has_own_root:
+        _write_parent_package(str(confine.FOLDER))
 
 
-def _make_parent_package(folder: Path) -> None:
-    """Make the package that `PACKAGE` lies in; its file is for processes that the author starts."""
-    package = folder / "source" / _PARENT
-    package.mkdir(parents=True)
-    file = package / "__init__.py"
-    file.write_text(_PARENT_MODULE)
-    sys.path.append(str(folder / "source"))
-    # What an import of the file would do, without compiling it for every child.
+def import_parent_package(folder: str) -> None:
+    """Import the package that `PACKAGE` lies in, though its file may not be there yet.
+
+    Where each child has a root of its own the zygote does it once for all.
+    """
+    package = f"{folder}/source/{_PARENT}"
     spec = importlib.util.spec_from_file_location(
-        _PARENT, file, submodule_search_locations=[str(package)]
+        _PARENT, f"{package}/__init__.py", submodule_search_locations=[package]
     )
     if spec is None:
-        raise RuntimeError(f"{file} can't be imported")
+        raise RuntimeError(f"{package} can't be imported")
     sys.modules[_PARENT] = importlib.util.module_from_spec(spec)
     author_imports.install(PACKAGE)
 
 
-def _write_source(folder: Path, files: dict[str, str]) -> Path:
+def _write_parent_package(folder: str) -> None:
+    """Write that package's file, for processes that the author starts."""
+    source = f"{folder}/source"
+    package = f"{source}/{_PARENT}"
+    os.makedirs(package)
+    with open(f"{package}/__init__.py", "w") as file:
+        file.write(_PARENT_MODULE)
+    sys.path.append(source)
+
+
+def _write_source(folder: str, files: dict[str, str]) -> Path:
     """Write the submission's files as the package `PACKAGE`.
 
     The names were checked when they were uploaded; this place has nothing to overwrite anyway.
     """
-    package = folder / "source" / _PARENT / _NAME
+    package = Path(folder) / "source" / _PARENT / _NAME
     package.mkdir()
     for name, content in files.items():
         path = package / name

@@ -21,6 +21,9 @@ Everything happens in three places, each of which can do less than the one befor
    resource limits, capabilities, new privileges, paths (Landlock), system calls (seccomp).
    Namespaces and Landlock each keep it in by themselves; either may have a hole.
 
+What is the same for all children the zygote works out before it forks (`Plan`): whatever a child
+executes costs it a copy of each page that it touches, if only to count a reference.
+
 Everything fails closed: an error on the way ends the process before the stranger's code is read.
 
 All of it is unshare, mount and a few calls more (`datarun_worker.kernel`), without bubblewrap: it
@@ -31,14 +34,14 @@ need the code below all the same.
 import importlib.util
 import math
 import os
-import random
 import resource
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from threadpoolctl import ThreadpoolController
 
@@ -66,6 +69,9 @@ _NAMESPACES = {
 }
 _HARMLESS = Mount.NO_SETUID | Mount.NO_DEVICES
 _READ_ONLY = _HARMLESS | Mount.READ_ONLY
+_PROC_FLAGS = _HARMLESS | Mount.NO_EXEC
+_REMOUNT = Mount.REMOUNT | _HARMLESS
+_REMOUNT_READ_ONLY = Mount.REMOUNT | Mount.BIND | _READ_ONLY
 
 # The mount_setattr(2) flags READ_ONLY, NO_SETUID, NO_DEVICES have the same numbers.
 _SYSTEM_PATHS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -77,6 +83,7 @@ _DEVICE_LINKS = {
     "stdout": "/proc/self/fd/1",
     "stderr": "/proc/self/fd/2",
 }
+_SCRATCH_FOLDERS = ((f"{FOLDER}/tmp", _TMP), (f"{FOLDER}/shm", _SHM))  # noqa: S108 -- as above
 _MAX_INODES = 100_000
 _MAX_OPEN_FILES = 4096
 
@@ -110,6 +117,35 @@ class Limits:
     output: int = 8192 * MIB
     log: int = MIB
     threads: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a zygote has worked out for all its children.
+
+    Attributes
+    ----------
+    layers : frozenset of Layer
+    namespaces : Clone
+        What a child leaves for new ones.
+    hidden : tuple of pathlib.Path
+        What Python needs of the machine's /tmp, which a child's own would hide.
+    rules : FileRules or None
+        Landlock's, for what submitted code may read of the machine.
+    system_calls : bytes
+        The filter of system calls; empty for none.
+    """
+
+    layers: frozenset[Layer]
+    namespaces: Clone
+    hidden: tuple[Path, ...]
+    rules: "FileRules | None"
+    system_calls: bytes
+
+    @property
+    def has_own_root(self) -> bool:
+        """Whether a child has a root, and so `FOLDER`, of its own."""
+        return Layer.MOUNT in self.layers
 
 
 @dataclass
@@ -150,10 +186,28 @@ def enter(layers: frozenset[Layer], modules: Iterable[str], cache: Path | None) 
     return view.cache
 
 
-def rehearse(layers: frozenset[Layer]) -> None:
-    """Work out, before the forks, what is the same for all children."""
-    if Layer.SECCOMP in layers:
-        build_filter(_may_use_sockets(layers))
+def make_plan(layers: frozenset[Layer], modules: Iterable[str]) -> Plan:
+    """Work out, before the forks, what is the same for all children.
+
+    Parameters
+    ----------
+    layers : frozenset of Layer
+    modules : iterable of str
+        What is imported.
+    """
+    namespaces = Clone(0)
+    # No capability is left to change the zygote's network and host name, so those will do.
+    for layer in layers & {Layer.MOUNT, Layer.IPC}:
+        namespaces |= _NAMESPACES[layer]
+    readable = list_readable_paths(modules)
+    return Plan(
+        layers=layers,
+        namespaces=namespaces,
+        # Python itself may be installed below /tmp.
+        hidden=tuple(path for path in readable if _TMP in path.parents),
+        rules=FileRules.for_machine(readable) if Layer.LANDLOCK in layers else None,
+        system_calls=build_filter(_may_use_sockets(layers)) if Layer.SECCOMP in layers else b"",
+    )
 
 
 def _become_sandbox_user() -> None:
@@ -246,13 +300,13 @@ def _build_root(view: _View) -> None:
     for name, target in _DEVICE_LINKS.items():
         (root / "dev" / name).symlink_to(target)
     if _PROC not in view.trees:
-        kernel.mount("proc", root / "proc", "proc", _HARMLESS | Mount.NO_EXEC)
+        kernel.mount("proc", root / "proc", "proc", _PROC_FLAGS)
     # Libraries try out semaphores and temporary files when they are imported.
     for folder in ("tmp", "dev/shm"):
         if not any((root / folder).iterdir()):
             kernel.mount("trial", root / folder, "tmpfs", _HARMLESS, "size=1m")
     kernel.change_root(root)
-    kernel.mount(None, "/", None, Mount.REMOUNT | Mount.BIND | _READ_ONLY)
+    kernel.mount(None, "/", None, _REMOUNT_READ_ONLY)
 
 
 def _attach(tree: int, target: Path) -> None:
@@ -269,84 +323,66 @@ def _attach(tree: int, target: Path) -> None:
 # --- 2. a child, before it is known what it will run -----------------------------------------
 
 
-def prepare(layers: frozenset[Layer], readable: Iterable[Path]) -> None:
-    """Enter what a child has of its own; it is the first of a PID namespace already.
-
-    Parameters
-    ----------
-    layers : frozenset of Layer
-    readable : iterable of pathlib.Path
-        What `list_readable_paths` gave.
-    """
+def prepare(plan: Plan) -> None:
+    """Enter what a child has of its own; it is the first of a PID namespace already."""
     os.setsid()
-    namespaces = Clone(0)
-    # No capability is left to change the zygote's network and host name, so those will do.
-    for layer in layers & {Layer.MOUNT, Layer.IPC}:
-        namespaces |= _NAMESPACES[layer]
-    if namespaces:
-        kernel.unshare(namespaces)
-    if Layer.MOUNT in layers:
-        _mount_scratch(readable)
-        if Layer.PID in layers:
-            kernel.mount("proc", "/proc", "proc", _HARMLESS | Mount.NO_EXEC)
-    # Part from the other forks of the zygote, which share its generators' states.
-    random.seed()
+    if plan.namespaces:
+        kernel.unshare(plan.namespaces)
+    if plan.has_own_root:
+        _mount_scratch(plan.hidden)
+        if Layer.PID in plan.layers:
+            kernel.mount("proc", "/proc", "proc", _PROC_FLAGS)
+    # The zygote's other forks share numpy's state; Python's own generator parts by itself.
     if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed()
+        # Without an argument it takes a hundred times as long.
+        numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
 
 
-def _mount_scratch(readable: Iterable[Path]) -> None:
+def _mount_scratch(hidden: Iterable[Path]) -> None:
     """Mount one tmpfs as the sandbox's folder, /tmp and /dev/shm."""
-    # Python itself may be installed below /tmp.
-    hidden = {
-        path: kernel.clone_tree(path, _READ_ONLY) for path in readable if _TMP in path.parents
-    }
+    trees = {path: kernel.clone_tree(path, _READ_ONLY) for path in hidden}
     kernel.mount("sandbox", FOLDER, "tmpfs", _HARMLESS, "mode=755")
-    for name, target in (("tmp", _TMP), ("shm", _SHM)):
-        (FOLDER / name).mkdir()
-        kernel.mount(FOLDER / name, target, None, Mount.BIND)
-    for path, tree in hidden.items():
+    for folder, target in _SCRATCH_FOLDERS:
+        os.mkdir(folder)
+        kernel.mount(folder, target, None, Mount.BIND)
+    for path, tree in trees.items():
         _attach(tree, path)
 
 
 # --- 3. a child, just before a stranger's code -----------------------------------------------
 
 
-def finish(
-    layers: frozenset[Layer], folder: Path, limits: Limits, readable: Sequence[Path]
-) -> None:
+def finish(plan: Plan, folder: str, limits: Limits) -> None:
     """Give up the rest, for good.
 
     Parameters
     ----------
-    layers : frozenset of Layer
-    folder : pathlib.Path
+    plan : Plan
+    folder : str
         Holds `source`, the submission's files; gets `scratch`, the working folder.
     limits : Limits
-    readable : sequence of pathlib.Path
-        What `list_readable_paths` gave.
     """
-    scratch, source = folder / "scratch", folder / "source"
-    scratch.mkdir()
+    scratch, source = f"{folder}/scratch", f"{folder}/source"
+    os.mkdir(scratch)
     os.chdir(scratch)
-    has_own_root = Layer.MOUNT in layers
-    os.environ.update(HOME=str(scratch), TMPDIR=str(_TMP if has_own_root else scratch))
+    os.environ["HOME"] = scratch
+    os.environ["TMPDIR"] = str(_TMP) if plan.has_own_root else scratch
     _set_threads(limits.threads)
-    if has_own_root:
+    if plan.has_own_root:
         _bound_folder(source, limits.scratch)
-    if Layer.RLIMITS in layers:
+    if Layer.RLIMITS in plan.layers:
         _set_resource_limits(limits)
-    if layers:
+    if plan.layers:
         kernel.drop_capabilities()
         kernel.forbid_new_privileges()
         # Its files in /proc become its own, so that it, and the worker, can read them.
         kernel.set_dumpable(True)
-    if Layer.LANDLOCK in layers:
-        writable = [scratch, _TMP, _SHM] if has_own_root else [scratch]
-        processes = _PROC if Layer.PID in layers else _PROC / str(os.getpid())
-        restrict_files([*readable, processes, source], writable)
-    if Layer.SECCOMP in layers:
-        kernel.filter_system_calls(build_filter(_may_use_sockets(layers)))
+    if plan.rules is not None:
+        processes = "/proc" if Layer.PID in plan.layers else f"/proc/{os.getpid()}"
+        writable = [scratch, str(_TMP), str(_SHM)] if plan.has_own_root else [scratch]
+        plan.rules.enforce(folders=[processes, source], writable=writable)
+    if plan.system_calls:
+        kernel.filter_system_calls(plan.system_calls)
 
 
 def _may_use_sockets(layers: frozenset[Layer]) -> bool:
@@ -354,13 +390,14 @@ def _may_use_sockets(layers: frozenset[Layer]) -> bool:
     return {Layer.MOUNT, Layer.NETWORK} <= layers
 
 
-def _bound_folder(source: Path, size: int) -> None:
+def _bound_folder(source: str, size: int) -> None:
     """Make the source read-only and give the tmpfs its size, the source not counted."""
-    used = sum(path.lstat().st_blocks * 512 for path in source.rglob("*"))
+    status = os.statvfs(FOLDER)
+    used = (status.f_blocks - status.f_bfree) * status.f_frsize
     kernel.mount(source, source, None, Mount.BIND)
-    kernel.mount(None, source, None, Mount.REMOUNT | Mount.BIND | _READ_ONLY)
+    kernel.mount(None, source, None, _REMOUNT_READ_ONLY)
     options = f"size={used + size},nr_inodes={_MAX_INODES}"
-    kernel.mount(None, FOLDER, None, Mount.REMOUNT | _HARMLESS, options)
+    kernel.mount(None, FOLDER, None, _REMOUNT, options)
 
 
 def _set_resource_limits(limits: Limits) -> None:
@@ -384,7 +421,7 @@ def _set_resource_limits(limits: Limits) -> None:
 
 def _set_threads(threads: int) -> None:
     """Let BLAS, OpenMP and joblib use this many; the zygote has them at one."""
-    os.environ.update(OMP_NUM_THREADS=str(threads), LOKY_MAX_CPU_COUNT=str(threads))
+    os.environ["OMP_NUM_THREADS"] = os.environ["LOKY_MAX_CPU_COUNT"] = str(threads)
     if threads > 1:
         for library in ThreadpoolController().lib_controllers:
             library.set_num_threads(threads)
@@ -396,22 +433,51 @@ _REFER, _TRUNCATE, _IOCTL_DEVICE = 1 << 13, 1 << 14, 1 << 15
 _ALL_OF_VERSION_1 = (1 << 13) - 1
 _ALL_NETWORK, _ALL_SCOPES = 0b11, 0b11
 _MAKE_DEVICES = 1 << 6 | 1 << 11
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 
 
-def restrict_files(readable: Iterable[Path], writable: Iterable[Path]) -> None:
-    """Put this process under Landlock: these paths, a few devices, and nothing else."""
-    version = kernel.read_landlock_version()
-    if version == 0:
-        raise OSError("this kernel has no Landlock")
-    handled = _ALL_OF_VERSION_1
-    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEVICE)):
-        handled |= right if version >= since else 0
-    read = _EXECUTE | _READ_FILE | _READ_DIR
-    allowed = {str(path): read if path.is_dir() else read & _ON_FILES for path in readable}
-    allowed |= dict.fromkeys(_DEVICES, _READ_FILE | _WRITE_FILE)
-    everything = handled & ~(_MAKE_DEVICES | _IOCTL_DEVICE)
-    allowed |= {str(path): everything for path in writable}
-    network = _ALL_NETWORK if version >= 4 else 0
-    scopes = _ALL_SCOPES if version >= 6 else 0
-    kernel.restrict_files(handled, network, scopes, allowed)
+@dataclass(frozen=True)
+class FileRules:
+    """What Landlock leaves a process: some paths, a few devices, and nothing else.
+
+    Attributes
+    ----------
+    handled, network, scopes : int
+        What is forbidden unless allowed, of what this kernel can forbid.
+    allowed : dict of str to int
+        The machine's paths, and what may be done there.
+    """
+
+    handled: int
+    network: int
+    scopes: int
+    allowed: dict[str, int]
+
+    @classmethod
+    def for_machine(cls, readable: Iterable[Path]) -> Self:
+        """Make the rules for paths that may be read.
+
+        Raises
+        ------
+        OSError
+            If this kernel has no Landlock.
+        """
+        version = kernel.read_landlock_version()
+        if version == 0:
+            raise OSError("this kernel has no Landlock")
+        handled = _ALL_OF_VERSION_1
+        for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEVICE)):
+            handled |= right if version >= since else 0
+        allowed = {str(path): _READ if path.is_dir() else _READ & _ON_FILES for path in readable}
+        allowed |= dict.fromkeys(_DEVICES, _READ_FILE | _WRITE_FILE)
+        network = _ALL_NETWORK if version >= 4 else 0
+        scopes = _ALL_SCOPES if version >= 6 else 0
+        return cls(handled, network, scopes, allowed)
+
+    def enforce(self, folders: Iterable[str], writable: Iterable[str]) -> None:
+        """Put this process under them, for good, with folders of its own to read and to write."""
+        everything = self.handled & ~(_MAKE_DEVICES | _IOCTL_DEVICE)
+        allowed = self.allowed | dict.fromkeys(folders, _READ)
+        allowed |= dict.fromkeys(writable, everything)
+        kernel.restrict_files(self.handled, self.network, self.scopes, allowed)

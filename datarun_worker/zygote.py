@@ -150,7 +150,7 @@ class Zygote:
 
     def _fork_process(self) -> int:
         """Fork; the child is the first of a PID namespace of its own."""
-        if Layer.PID not in self._setting.layers:
+        if Layer.PID not in self._setting.plan.layers:
             return os.fork()
         kernel.unshare(Clone.PID)
         pid = -1
@@ -209,8 +209,7 @@ def _become_child(end: socket.socket, log_writer: int, setting: child.Setting) -
         kernel.die_with_parent()
         # Daemons of a child stay in its tree, where they are measured and killed.
         kernel.become_subreaper()
-        with open(os.devnull, "rb") as nothing:  # noqa: PTH123
-            os.dup2(nothing.fileno(), 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log_writer, 1)
         os.dup2(log_writer, 2)
         os.dup2(end.fileno(), 3)
@@ -275,13 +274,10 @@ def main(descriptor: int, orders: Orders) -> None:
     cache = confine.enter(layers, modules, Path(orders.cache) if orders.cache else None)
     channel = Channel(socket.socket(fileno=descriptor))
     kernel.become_subreaper()
-    setting = child.Setting(
-        layers=layers,
-        programs=orders.programs,
-        readable=tuple(confine.list_readable_paths(modules)),
-    )
+    setting = child.Setting(confine.make_plan(layers, modules), orders.programs)
     preload(modules)
-    confine.rehearse(layers)
+    if setting.plan.has_own_root:
+        child.import_parent_package(str(confine.FOLDER))
     channel.send({"ok": True}, [] if cache is None else [cache])
     if cache is not None:
         os.close(cache)
