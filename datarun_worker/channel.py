@@ -20,6 +20,10 @@ MAX_MESSAGE = 128 * 1024
 
 MAX_DESCRIPTORS = 64
 
+_ROOM = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+# As enumerations they would take longer to combine than a message takes to come.
+_CLOSE_ON_EXEC, _CUT_OFF = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_TRUNC)
+
 
 class ChannelError(DatarunError):
     """The other side sent something that is no message."""
@@ -84,18 +88,16 @@ class Channel:
             What came is no JSON object, or is longer than `MAX_MESSAGE`.
         """
         # Without room for them the kernel closes the files that came along.
-        room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+        room = _ROOM if self._takes_files else 0
         try:
-            data, ancillary, flags, _ = self._end.recvmsg(
-                MAX_MESSAGE, room if self._takes_files else 0, socket.MSG_CMSG_CLOEXEC
-            )
+            data, ancillary, flags, _ = self._end.recvmsg(MAX_MESSAGE, room, _CLOSE_ON_EXEC)
         except ConnectionError:
             return None
         descriptors = tuple(_read_descriptors(ancillary))
         try:
             if not data:
                 return None
-            if flags & socket.MSG_TRUNC:
+            if flags & _CUT_OFF:
                 raise ChannelError(f"a message is longer than {MAX_MESSAGE} bytes")
             return Message(_parse(data), descriptors)
         except ChannelError:
