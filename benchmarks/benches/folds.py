@@ -1,7 +1,6 @@
 """How long folds take through everything, beside the peers: the table of folds."""
 
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -112,15 +111,12 @@ def _measure_workload(
         contender.prepare(kit)
     seconds: dict[str, list[float]] = {}
     folds: dict[str, int] = {}
-    posted = 0.0
     expected: dict[int, Predictions] = {}
     for repeat in range(session.n_repeats):
         for contender in contenders:
             key = contender.name
             count = min(n_folds, N_SLOW_FOLDS) if contender.is_slow else n_folds
             folds[key] = count
-            if contender is session.datarun:
-                posted = time.time()
             run = contender.run(kit, range(count))
             check_predictions(kit, contender, range(count), run.predictions, expected)
             each = N_WORKERS * run.seconds / count
@@ -129,7 +125,7 @@ def _measure_workload(
                 f"{workload.name}: repeat {repeat + 1} of {session.n_repeats}, "
                 f"{contender.name}: {format_milliseconds(each)} a fold and worker"
             )
-    traces = collect_traces(session.stack, session.datarun.last_run, posted)
+    traces = collect_traces(session.stack, session.datarun.last_run, session.datarun.last_posted)
     return {"seconds": seconds, "folds": folds, "traces": traces}
 
 

@@ -12,7 +12,7 @@ from rq.results import Result
 
 from benchmarks.contenders.contender import Contender, Run
 from benchmarks.fold_work import PRELOAD, Predictions, run_job
-from benchmarks.site import DEADLINE, N_WORKERS, BenchError, run_process
+from benchmarks.site import DEADLINE, N_WORKERS, STOP_TIME, BenchError, run_process
 from benchmarks.workloads import Kit
 
 
@@ -26,7 +26,9 @@ class PreloadedRQ(Contender):
     def start(self) -> None:
         """Start the workers."""
         name = f"{self.key}-{self.codec}"
-        connection = self.resources.enter_context(Redis.from_url(self.site.redis_url))
+        # It waits as long for an answer as Redis is asked to wait for a result.
+        redis = Redis.from_url(self.site.redis_url, socket_timeout=DEADLINE + STOP_TIME)
+        connection = self.resources.enter_context(redis)
         self._queue = Queue(name, connection=connection)
         for _ in range(N_WORKERS):
             command = [sys.executable, "-m", "benchmarks.workers.rq_worker"]

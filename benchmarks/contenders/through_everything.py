@@ -22,6 +22,13 @@ class Datarun(Contender):
     site : Site
     stack : Stack
         Has as many workers as the peers.
+
+    Attributes
+    ----------
+    last_run : list of int
+        The numbers of the folds that were run last.
+    last_posted : float
+        When they were posted, in seconds since 1970.
     """
 
     key = "datarun"
@@ -31,6 +38,7 @@ class Datarun(Contender):
         super().__init__(site, Codec.DATARUN)
         self.stack = stack
         self.last_run: list[int] = []
+        self.last_posted = 0.0
         self._raw_data: dict[str, int] = {}
 
     @property
@@ -85,7 +93,7 @@ class Datarun(Contender):
         folds = self.describe_folds(kit, numbers)
         self.last_run = [fold["databoard_sf_id"] for fold in folds]
         text = orjson.dumps(folds)
-        start = time.perf_counter()
+        self.last_posted, start = time.time(), time.perf_counter()
         self.stack.post_text("submissionfold/", text)
         self.stack.wait_for_folds(folds[-1]["databoard_s_id"], self.last_run[-1])
         seconds = time.perf_counter() - start
