@@ -2,11 +2,14 @@
 
 Rows are looked up once for all folds, and new ones are inserted in bulk. An insert that meets a
 row which is there already leaves it as it is; the payload is then held against that row, so that
-two requests with the same new submission or fold follow one another whichever comes first.
+two requests with the same new submission or fold follow one another whichever comes first. A new
+fold of a known submission takes two statements: its submission is looked up, and it is inserted.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from flask import current_app
@@ -14,9 +17,14 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    ColumnElement,
     Integer,
+    Interval,
     LargeBinary,
+    Select,
     String,
+    any_,
+    bindparam,
     case,
     column,
     func,
@@ -25,23 +33,45 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import undefer
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
 from datarun_api.errors import ApiError, BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db
 from datarun_api.folds import end_attempt, enqueue_queued, is_among
-from datarun_api.models import Outcome, RawData, StoredFile, Submission, SubmissionFold
+from datarun_api.models import (
+    Outcome,
+    RawData,
+    StoredFile,
+    Submission,
+    SubmissionFold,
+    get_table,
+)
 from datarun_api.posted_files import PostedFiles
 from datarun_api.raw_data import enqueue_or_end, find_problem
 from datarun_api.schemas import parse_force
 from datarun_api.storage import hash_manifest
-from datarun_api.timings import measure_posting
+from datarun_api.timings import find_arrival, measure_accept
 from datarun_api.transitions import Act, Event, decide
-from datarun_client.states import SplitState
+from datarun_client.states import Span, SplitState
 
 T = TypeVar("T")
 Payload = dict[str, Any]
 """A fold as `SubmissionFoldInputSchema` loads it, with `PostedFiles`."""
+
+COLUMNS: Mapping[str, TypeEngine[Any]] = {
+    "databoard_sf_id": Integer(),
+    "databoard_s": Integer(),
+    "train_is": LargeBinary(),
+    "test_is": LargeBinary(),
+    "max_index": BigInteger(),
+    "priority": String(),
+    "is_split": Boolean(),
+}
+"""What a new fold brings, and whether it can wait for a worker at once."""
+
+LARGE = ("train_is", "test_is")
+"""The columns of a new fold that the database needn't send back."""
 
 
 class BulkError(ApiError):
@@ -138,13 +168,13 @@ class FoldIntake:
             If some can't be accepted.
         """
         self._check_numbers()
-        self._load_raw_data(payload["raw_data"] for payload in self.payloads)
+        self._load_raw_data()
         self._check_each(self._check_raw_data)
         self._check_each(self._save_files)
         self._insert_submissions()
+        self._lock_replaced()
         self._load_submissions()
         self._check_each(self._check_submission)
-        self._load_raw_data(row.raw_data_id for row in self.submissions.values())
         self._check_each(self._check_split)
         self._insert_folds()
         self._load_folds()
@@ -174,11 +204,12 @@ class FoldIntake:
 
         self._check_each(check)
 
-    def _load_raw_data(self, numbers: Iterable[int | None]) -> None:
-        missing = {number for number in numbers if number is not None} - self.raw_data.keys()
-        if not missing:
+    def _load_raw_data(self) -> None:
+        """Find the data sets that payloads name."""
+        numbers = {payload["raw_data"] for payload in self.payloads} - {None}
+        if not numbers:
             return
-        query = select(RawData).where(RawData.owner_id == self.owner_id, RawData.id.in_(missing))
+        query = select(RawData).where(RawData.owner_id == self.owner_id, RawData.id.in_(numbers))
         # Shared, so that a split can't begin or end between this look and the commit.
         for row in db.session.scalars(query.order_by(RawData.id).with_for_update(read=True)):
             self.raw_data[row.id] = row
@@ -222,13 +253,29 @@ class FoldIntake:
             statement = insert(Submission).on_conflict_do_nothing()
             db.session.execute(statement, [rows[number] for number in sorted(rows)])
 
+    def _lock_replaced(self) -> None:
+        """Let those that would replace the source of one submission follow one another."""
+        numbers = {
+            payload["databoard_s_id"]
+            for payload in self.payloads
+            if "submission" in parse_force(payload["force"])
+        }
+        if numbers:
+            query = select(Submission.databoard_s_id).where(
+                Submission.owner_id == self.owner_id, Submission.databoard_s_id.in_(numbers)
+            )
+            query = query.order_by(Submission.databoard_s_id).with_for_update(key_share=True)
+            db.session.execute(query).all()
+
     def _load_submissions(self) -> None:
-        numbers = {payload["databoard_s_id"] for payload in self.payloads}
-        query = select(Submission).where(
-            Submission.owner_id == self.owner_id, Submission.databoard_s_id.in_(numbers)
+        """Find the submissions with their data sets, those that were just inserted included."""
+        numbers = sorted({payload["databoard_s_id"] for payload in self.payloads})
+        found = db.session.execute(
+            _select_submissions(), {"of_owner": self.owner_id, "numbers": numbers}
         )
-        query = query.order_by(Submission.databoard_s_id).with_for_update(key_share=True)
-        self.submissions = {row.databoard_s_id: row for row in db.session.scalars(query)}
+        for submission, raw_data in found:
+            self.submissions[submission.databoard_s_id] = submission
+            self.raw_data[raw_data.id] = raw_data
 
     def _check_submission(self, payload: Payload) -> None:
         """Hold a payload against its submission, and replace the source if it is forced to."""
@@ -278,56 +325,64 @@ class FoldIntake:
                 raise _refuse(BadInputError, name, problem)
 
     def _insert_folds(self) -> None:
-        posting = measure_posting()
+        """Insert the folds that aren't there; what the database made of them comes back."""
         payloads = sorted(self.payloads, key=lambda payload: payload["databoard_sf_id"])
-        # One array a column: a placeholder for every value would take longer than the insert.
-        columns: dict[str, tuple[TypeEngine[Any], list[Any]]] = {
-            "databoard_sf_id": (Integer(), [entry["databoard_sf_id"] for entry in payloads]),
-            "databoard_s": (Integer(), [entry["databoard_s_id"] for entry in payloads]),
-            "train_is": (LargeBinary(), [entry["train_is"].packed for entry in payloads]),
-            "test_is": (LargeBinary(), [entry["test_is"].packed for entry in payloads]),
-            "max_index": (BigInteger(), [find_max_index(entry) for entry in payloads]),
-            "priority": (String(), [entry["priority"].value for entry in payloads]),
-            "is_split": (Boolean(), [self._is_split(entry) for entry in payloads]),
+        rows = [
+            {
+                "databoard_sf_id": payload["databoard_sf_id"],
+                "databoard_s": payload["databoard_s_id"],
+                "train_is": payload["train_is"].packed,
+                "test_is": payload["test_is"].packed,
+                "max_index": find_max_index(payload),
+                "priority": payload["priority"].value,
+                "is_split": self._is_split(payload),
+            }
+            for payload in payloads
+        ]
+        is_bulk = len(rows) > 1
+        seconds = measure_accept()
+        parameters = {
+            **({name: [row[name] for row in rows] for name in COLUMNS} if is_bulk else rows[0]),
+            "of_owner": self.owner_id,
+            "since_arrival": timedelta(seconds=seconds),
+            "spans": {Span.ACCEPT: seconds},
         }
-        arrays = [literal(values, ARRAY(kind)) for kind, values in columns.values()]
-        names = [column(name, kind) for name, (kind, _) in columns.items()]
-        rows = func.unnest(*arrays).table_valued(*names).render_derived("rows")
-        shown = {found.name: found for found in rows.c}
-        is_split = shown.pop("is_split")
-        values = {
-            "owner_id": literal(self.owner_id),
-            **shown,
-            "queued_at": case((is_split, posting.written_at)),
-            "posted_at": literal(posting.posted_at),
-            "timings": literal(posting.timings, SubmissionFold.timings.type),
-        }
-        statement = (
-            insert(SubmissionFold)
-            .from_select(list(values), select(*values.values()))
-            .on_conflict_do_nothing()
-            .returning(SubmissionFold.databoard_sf_id)
-        )
-        self.created = set(db.session.scalars(statement))
+        sent = {row["databoard_sf_id"]: row for row in rows}
+        for row in db.session.execute(_make_insert(is_bulk), parameters).mappings():
+            number = row["databoard_sf_id"]
+            large = {name: sent[number][name] for name in LARGE}
+            self.folds[number] = SubmissionFold(**row, **large)
+        self.created = set(self.folds)
 
     def _is_split(self, payload: Payload) -> bool:
         """Tell whether a new fold can wait for a worker; else it waits for its split."""
         return self._find_raw_data(payload["databoard_s_id"]).split_state is SplitState.DONE
 
     def _load_folds(self) -> None:
-        numbers = [payload["databoard_sf_id"] for payload in self.payloads]
+        """Find the folds that more is to be done to than to insert them."""
+        numbers = [
+            payload["databoard_sf_id"]
+            for payload in self.payloads
+            if payload["databoard_sf_id"] not in self.created or self._has_no_split(payload)
+        ]
+        if not numbers:
+            return
         query = select(SubmissionFold).where(
             SubmissionFold.owner_id == self.owner_id, is_among(numbers)
         )
         query = query.options(undefer("*")).order_by(SubmissionFold.databoard_sf_id)
         rows = db.session.scalars(query.with_for_update())
-        self.folds = {row.databoard_sf_id: row for row in rows}
+        self.folds |= {row.databoard_sf_id: row for row in rows}
+
+    def _has_no_split(self, payload: Payload) -> bool:
+        """Tell whether a new fold ends at once, as the split of its data set failed."""
+        return self._find_raw_data(payload["databoard_s_id"]).split_state is SplitState.ERROR
 
     def _settle(self, payload: Payload) -> Accepted:
         """Say what a payload does to its fold, by the state table."""
         fold = self.folds[payload["databoard_sf_id"]]
         if fold.databoard_sf_id in self.created:
-            if self._find_raw_data(fold.databoard_s).split_state is SplitState.ERROR:
+            if self._has_no_split(payload):
                 self._enqueue(fold)
             return Accepted(fold, started=True)
         event = _name_event(payload, fold)
@@ -344,8 +399,9 @@ class FoldIntake:
                 fold.n_losses = 0
                 fold.avoided_worker = None
                 fold.restart()
-                posting = measure_posting()
-                fold.posted_at, fold.timings = posting.posted_at, posting.timings
+                seconds = measure_accept()
+                fold.posted_at = find_arrival(literal(timedelta(seconds=seconds)))
+                fold.timings = {Span.ACCEPT: seconds}
                 self._enqueue(fold)
                 return Accepted(fold, started=True)
         raise _refuse(
@@ -362,6 +418,61 @@ class FoldIntake:
     def _enqueue(self, fold: SubmissionFold) -> None:
         """Let a fold wait for a worker, or for its split, or end if that failed."""
         enqueue_or_end(self._find_raw_data(fold.databoard_s), fold)
+
+
+# Statements that every post needs are built once: SQLAlchemy takes longer to put one together than
+# PostgreSQL to carry it out.
+
+
+@functools.cache
+def _select_submissions() -> Select[Submission, RawData]:
+    """Make the query for an account's submissions with their data sets."""
+    return (
+        select(Submission, RawData)
+        .join(Submission.raw_data)
+        .where(
+            Submission.owner_id == bindparam("of_owner"),
+            Submission.databoard_s_id == any_(bindparam("numbers", type_=ARRAY(Integer))),
+        )
+        # Shared, so that no split begins or ends and no source is replaced between this look and
+        # the commit.
+        .with_for_update(read=True)
+    )
+
+
+@functools.cache
+def _make_insert(is_bulk: bool) -> ReturningInsert[Any]:
+    """Make the statement that inserts new folds, and leaves alone those that are there.
+
+    Parameters
+    ----------
+    is_bulk : bool
+        Whether each of `COLUMNS` comes as an array of values.
+    """
+    table = get_table(SubmissionFold)
+    shown: dict[str, ColumnElement[Any]]
+    if is_bulk:
+        # One array a column: a placeholder for every value would take longer than the insert.
+        arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in COLUMNS.items()]
+        names = [column(name, kind) for name, kind in COLUMNS.items()]
+        rows = func.unnest(*arrays).table_valued(*names).render_derived("rows")
+        shown = {found.name: found for found in rows.c}
+    else:
+        shown = {name: bindparam(name, type_=kind) for name, kind in COLUMNS.items()}
+    is_split = shown.pop("is_split")
+    values = {
+        "owner_id": bindparam("of_owner", type_=table.c.owner_id.type),
+        **shown,
+        "queued_at": case((is_split, func.now())),
+        "posted_at": find_arrival(bindparam("since_arrival", type_=Interval())),
+        "timings": bindparam("spans", type_=table.c.timings.type),
+    }
+    return (
+        insert(table)
+        .from_select(list(values), select(*values.values()))
+        .on_conflict_do_nothing()
+        .returning(*(found for found in table.c if found.name not in LARGE))
+    )
 
 
 def find_max_index(payload: Payload) -> int:

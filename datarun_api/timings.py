@@ -9,14 +9,12 @@ Only the last commit isn't in them, as it can't be written into what it commits.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flask import Flask, g
-from sqlalchemy import ColumnElement, Double, Text, cast, func, select
+from sqlalchemy import ColumnElement, Double, Text, cast, func
 from sqlalchemy.dialects.postgresql import JSONB
 
-from datarun_api.extensions import db
 from datarun_api.models import SubmissionFold
 from datarun_client.states import Span
 
@@ -31,31 +29,20 @@ def note_arrival() -> None:
     g.arrived = time.monotonic()
 
 
-@dataclass(frozen=True)
-class Posting:
-    """When folds that are being written were posted, by the database's clock.
+def measure_accept() -> float:
+    """Say how many seconds ago this request arrived."""
+    return time.monotonic() - g.arrived if "arrived" in g else 0.0
 
-    Attributes
+
+def find_arrival(since: ColumnElement[timedelta]) -> ColumnElement[datetime]:
+    """Say in SQL when a request arrived, by the database's clock.
+
+    Parameters
     ----------
-    written_at : datetime
-        The transaction's time.
-    posted_at : datetime
-        When the request arrived.
-    timings : dict
-        What is known of the folds' spans: `Span.ACCEPT`.
+    since : ColumnElement of timedelta
+        What `measure_accept` said as the statement was sent.
     """
-
-    written_at: datetime
-    posted_at: datetime
-    timings: dict[str, float]
-
-
-def measure_posting() -> Posting:
-    """Say when the folds of this request were posted."""
-    # Only the database's clock counts, and rows that go in bulk can't ask it each.
-    written_at, clock = db.session.execute(select(func.now(), func.clock_timestamp())).one()
-    seconds = time.monotonic() - g.arrived if "arrived" in g else 0.0
-    return Posting(written_at, clock - timedelta(seconds=seconds), {Span.ACCEPT: seconds})
+    return func.statement_timestamp() - since
 
 
 def add_pick_up() -> ColumnElement[dict[str, float]]:

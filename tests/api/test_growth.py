@@ -51,7 +51,9 @@ class Plans:
         self._seen = []
 
     def note(self, connection, cursor, statement, parameters, context, executemany):
-        if executemany or not statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):
+        if executemany or not statement.startswith(
+            ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
+        ):
             return
         with connection.connection.cursor() as asking:
             asking.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
