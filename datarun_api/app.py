@@ -16,6 +16,7 @@ from datarun_api.errors import register_error_handlers
 from datarun_api.extensions import db, migrate
 from datarun_api.logins import init_logins
 from datarun_api.openapi import DatarunApi
+from datarun_api.pool import POOL, check_connections
 from datarun_api.queues import Queues
 from datarun_api.rate_limits import init_rate_limits
 from datarun_api.security_headers import register_security_headers
@@ -23,16 +24,6 @@ from datarun_api.storage import Storage
 from datarun_api.timings import init_timings
 from datarun_api.waiting import Listener, make_connect
 from datarun_client import __version__
-
-POOL = {
-    "pool_size": 10,
-    "max_overflow": 10,
-    "pool_timeout": 10,
-    "pool_pre_ping": True,
-    "hide_parameters": True,
-}
-"""Each thread of a gunicorn worker holds at most one connection. What goes into the database may be
-secret, so no error and no log shows it."""
 
 JSON_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
 """Errors in a list of fields go by index, which is a number."""
@@ -92,6 +83,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.url_map.strict_slashes = False
 
     db.init_app(app)
+    with app.app_context():
+        check_connections(db.engine)
     migrate.init_app(app, db, directory=str(Path(__file__).parent / "migrations"))
     app.extensions["datarun_storage"] = Storage(Path(app.config["STORAGE"]))
     app.extensions["datarun_queues"] = Queues(app.config["REDIS_URL"], app.config["DATA_QUEUE"])
