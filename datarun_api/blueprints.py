@@ -33,3 +33,8 @@ class Blueprint(flask_smorest.Blueprint):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prepare_doc_cbks.append(describe_access)
+
+    def arguments(self, schema: Any, **kwargs: Any) -> Any:
+        """Have a view read its arguments by a schema; of a class one is made here, for all."""
+        instance = schema() if isinstance(schema, type) else schema
+        return super().arguments(instance, **kwargs)

@@ -32,7 +32,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import undefer
+from sqlalchemy.orm import load_only, undefer
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
@@ -433,6 +433,12 @@ def _select_submissions() -> Select[Submission, RawData]:
         .where(
             Submission.owner_id == bindparam("of_owner"),
             Submission.databoard_s_id == any_(bindparam("numbers", type_=ARRAY(Integer))),
+        )
+        .options(
+            load_only(Submission.raw_data_id, Submission.hash_files),
+            load_only(
+                RawData.split_state, RawData.split_error, RawData.split_losses, RawData.n_train
+            ),
         )
         # Shared, so that no split begins or ends and no source is replaced between this look and
         # the commit.

@@ -8,16 +8,18 @@ of the one that went first; the reconciler sees to that.
 """
 
 import functools
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, String, and_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.orm import aliased, joinedload, undefer
+from sqlalchemy.orm import QueryableAttribute, aliased, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption
 
 from datarun_api.extensions import db
 from datarun_api.leases import get_lease, is_live, serves
-from datarun_api.models import Submission, SubmissionFold, Turn, Worker, get_table
+from datarun_api.models import RawData, Submission, SubmissionFold, Turn, Worker, get_table
 from datarun_client.states import Priority, Queue
 
 
@@ -57,16 +59,42 @@ def _select_next(queue: Queue, lease: timedelta) -> Select[SubmissionFold]:
         .order_by(SubmissionFold.queued_at)
         .limit(1)
         # All that a worker is told, in one query.
-        .options(undefer(SubmissionFold.train_is), undefer(SubmissionFold.timings), with_raw_data())
+        .options(
+            load_only(
+                SubmissionFold.databoard_s,
+                SubmissionFold.train_is,
+                SubmissionFold.state,
+                SubmissionFold.attempt,
+                SubmissionFold.lease_until,
+            ),
+            with_raw_data(
+                [Submission.raw_data_id, Submission.hash_files, Submission.files],
+                [
+                    RawData.workflow_elements,
+                    RawData.target_column,
+                    RawData.reader,
+                    RawData.time_limit,
+                    RawData.memory_limit,
+                    RawData.n_train,
+                    RawData.n_test,
+                    RawData.files,
+                    RawData.parts,
+                ],
+            ),
+        )
         .with_for_update(of=SubmissionFold, skip_locked=True)
     )
 
 
-def with_raw_data() -> ORMOption:
-    """Load a fold's submission and data set in the same query."""
-    return joinedload(SubmissionFold.submission, innerjoin=True).joinedload(
-        Submission.raw_data, innerjoin=True
-    )
+def with_raw_data(
+    of_submission: Sequence[QueryableAttribute[Any]], of_raw_data: Sequence[QueryableAttribute[Any]]
+) -> ORMOption:
+    """Load a fold's submission and data set in the same query, with no more than these columns.
+
+    To load all columns of the three would take longer than all else that the query does.
+    """
+    submission = joinedload(SubmissionFold.submission, innerjoin=True).load_only(*of_submission)
+    return submission.joinedload(Submission.raw_data, innerjoin=True).load_only(*of_raw_data)
 
 
 def is_queued(priority: Priority) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

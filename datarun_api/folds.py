@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    Double,
     Integer,
     Select,
     Update,
@@ -27,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert
-from sqlalchemy.orm import undefer
+from sqlalchemy.orm import load_only, undefer
 
 from datarun_api.errors import BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db, get_queues
@@ -37,6 +38,7 @@ from datarun_api.models import (
     MEASURES,
     Attempt,
     Outcome,
+    RawData,
     StoredFile,
     Submission,
     SubmissionFold,
@@ -45,7 +47,8 @@ from datarun_api.models import (
     get_table,
 )
 from datarun_api.raw_data import MAX_LOSSES
-from datarun_api.timings import add_pick_up, add_workers
+from datarun_api.scoring import enqueue_scoring
+from datarun_api.timings import add_deliver, add_pick_up
 from datarun_api.transitions import Act, Event, decide
 from datarun_client.codec import (
     decode_base64,
@@ -304,6 +307,8 @@ def finish_fold(
     claimed = _take_fold(wish.queue, wish.worker) if wish else None
     db.session.commit()
     enqueue_queued([fold])
+    if fold.submission.raw_data.metrics:
+        enqueue_scoring(owner_id, databoard_sf_id)
     return claimed
 
 
@@ -469,14 +474,28 @@ def _lock_fold(owner_id: int, databoard_sf_id: int) -> SubmissionFold | None:
 
 @functools.cache
 def _select_fold() -> Select[SubmissionFold]:
-    """Make the query that locks a fold, with its data set."""
+    """Make the query that locks a fold, with what decides and what a result is held against."""
     return (
         select(SubmissionFold)
         .where(
             SubmissionFold.owner_id == bindparam("of_owner"),
             SubmissionFold.databoard_sf_id == bindparam("of_fold"),
         )
-        .options(undefer(SubmissionFold.timings), with_raw_data())
+        .options(
+            load_only(
+                SubmissionFold.databoard_s,
+                SubmissionFold.state,
+                SubmissionFold.attempt,
+                SubmissionFold.lease_until,
+                SubmissionFold.queued_at,
+                SubmissionFold.n_losses,
+                SubmissionFold.result_sha256,
+                SubmissionFold.timings,
+            ),
+            with_raw_data(
+                [Submission.raw_data_id], [RawData.n_train, RawData.n_test, RawData.metrics]
+            ),
+        )
         .with_for_update(of=SubmissionFold)
     )
 
@@ -498,59 +517,97 @@ def _lock_running(owner_id: int, databoard_sf_id: int, attempt: int) -> Submissi
 
 
 def _keep_result(fold: SubmissionFold, payload: dict[str, Any], digest: bytes) -> None:
-    """Write a checked result into a fold."""
-    if payload["state"] is State.TESTED:
+    """Write a checked result into a fold; in one statement, past the session, as a start is."""
+    checked: dict[str, _Predictions | None] = {"full_train": None, "test": None}
+    is_tested = payload["state"] is State.TESTED
+    if is_tested:
         raw_data = fold.submission.raw_data
         for part, n_samples in (("full_train", raw_data.n_train), ("test", raw_data.n_test)):
-            checked = _check_predictions(payload, part, n_samples)
-            setattr(fold, f"{part}_predictions", checked.packed)
-            setattr(fold, f"{part}_shape", payload[f"{part}_shape"])
-            setattr(fold, f"{part}_sha256", checked.sha256)
+            checked[part] = _check_predictions(payload, part, n_samples)
     measures = {measure: payload[measure] for measure in MEASURES}
-    for measure, value in measures.items():
-        setattr(fold, measure, value)
-    fold.state = payload["state"]
-    fold.failure_kind = payload["failure_kind"] if fold.state is State.ERROR else None
-    fold.log_messages = payload["log_messages"]
-    fold.result_sha256 = digest
-    fold.leave_queue()
-    fold.finished_at = func.clock_timestamp()
-    fold.timings = add_workers(fold.timings, payload["timings"])
+    result = {
+        "state": payload["state"],
+        "failure_kind": None if is_tested else payload["failure_kind"],
+        "log_messages": payload["log_messages"],
+        "result_sha256": digest,
+        **measures,
+    }
+    for part, predictions in checked.items():
+        result[f"{part}_predictions"] = predictions.packed if predictions else None
+        result[f"{part}_shape"] = payload[f"{part}_shape"] if predictions else None
+        result[f"{part}_sha256"] = predictions.sha256 if predictions else None
+    spans = {**fold.timings, **payload["timings"]}
     db.session.execute(
         _make_end(),
         {
             "of_owner": fold.owner_id,
             "of_fold": fold.databoard_sf_id,
             "of_attempt": fold.attempt,
-            "outcome_is": Outcome.TESTED if fold.state is State.TESTED else Outcome.ERROR,
-            "kind_is": fold.failure_kind,
-            "measures_are": measures,
+            "outcome": Outcome.TESTED if is_tested else Outcome.ERROR,
+            "measures": measures,
+            "spans": spans,
+            "spent": sum(spans.values()),
+            **{f"new_{name}": value for name, value in result.items()},
         },
     )
 
 
+RESULT = (
+    "state",
+    "failure_kind",
+    "log_messages",
+    "result_sha256",
+    "full_train_predictions",
+    "full_train_shape",
+    "full_train_sha256",
+    "test_predictions",
+    "test_shape",
+    "test_sha256",
+    *MEASURES,
+)
+"""The columns of a fold that its result brings."""
+
+
 @functools.cache
 def _make_end() -> Update:
-    """Make the statement that notes the end of an attempt, and counts it to its worker."""
-    attempt, worker = get_table(Attempt), get_table(Worker)
+    """Make the statement that notes the end of an attempt: fold, attempt and its worker's count."""
+    fold, attempt, worker = get_table(SubmissionFold), get_table(Attempt), get_table(Worker)
+    owner_id = bindparam("of_owner", type_=fold.c.owner_id.type)
+    databoard_sf_id = bindparam("of_fold", type_=fold.c.databoard_sf_id.type)
+    result = {name: bindparam(f"new_{name}", type_=fold.c[name].type) for name in RESULT}
+    kept = (
+        update(fold)
+        .where(fold.c.owner_id == owner_id, fold.c.databoard_sf_id == databoard_sf_id)
+        .values(
+            **result,
+            queued_at=None,
+            lease_until=None,
+            retry_at=None,
+            finished_at=func.clock_timestamp(),
+            timings=add_deliver(
+                bindparam("spans", type_=fold.c.timings.type), bindparam("spent", type_=Double())
+            ),
+        )
+    )
     ended = (
         update(attempt)
         .where(
-            attempt.c.owner_id == bindparam("of_owner"),
-            attempt.c.databoard_sf_id == bindparam("of_fold"),
-            attempt.c.number == bindparam("of_attempt"),
+            attempt.c.owner_id == owner_id,
+            attempt.c.databoard_sf_id == databoard_sf_id,
+            attempt.c.number == bindparam("of_attempt", type_=attempt.c.number.type),
         )
         .values(
             ended_at=func.now(),
-            outcome=bindparam("outcome_is", type_=attempt.c.outcome.type),
-            failure_kind=bindparam("kind_is", type_=attempt.c.failure_kind.type),
-            measures=bindparam("measures_are", type_=attempt.c.measures.type),
+            outcome=bindparam("outcome", type_=attempt.c.outcome.type),
+            failure_kind=result["failure_kind"],
+            measures=bindparam("measures", type_=attempt.c.measures.type),
         )
         .returning(attempt.c.worker)
         .cte("ended")
     )
     name = select(ended.c.worker).scalar_subquery()
-    return update(worker).where(worker.c.name == name).values(n_done=worker.c.n_done + 1)
+    counted = update(worker).where(worker.c.name == name).values(n_done=worker.c.n_done + 1)
+    return counted.add_cte(kept.cte("kept"))
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ Only the last commit isn't in them, as it can't be written into what it commits.
 """
 
 import time
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from flask import Flask, g
 from sqlalchemy import ColumnElement, Double, Text, cast, func
-from sqlalchemy.dialects.postgresql import JSONB
 
 from datarun_api.models import SubmissionFold
 from datarun_client.states import Span
@@ -52,21 +50,20 @@ def add_pick_up() -> ColumnElement[dict[str, float]]:
     return _name(Span.ACCEPT, accept).op("||")(_name(Span.PICK_UP, rest))
 
 
-def add_workers(
-    known: Mapping[str, float], measured: Mapping[str, float]
+def add_deliver(
+    spans: ColumnElement[dict[str, float]], spent: ColumnElement[float]
 ) -> ColumnElement[dict[str, float]]:
     """Say in SQL what a fold's spans are once its result is written.
 
     Parameters
     ----------
-    known : mapping
-        The fold's spans so far.
-    measured : mapping
-        Those that the worker measured.
+    spans : ColumnElement of dict
+        Those that are known, the worker's included.
+    spent : ColumnElement of float
+        Their sum.
     """
-    spans = {**known, **measured}
-    rest = func.greatest(0.0, _since_posted() - sum(spans.values()))
-    return cast(spans, JSONB).op("||")(_name(Span.DELIVER, rest))
+    rest = func.greatest(0.0, _since_posted() - spent)
+    return spans.op("||")(_name(Span.DELIVER, rest))
 
 
 def _name(span: Span, seconds: ColumnElement[float]) -> ColumnElement[dict[str, float]]:

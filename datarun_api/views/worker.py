@@ -54,7 +54,6 @@ from datarun_api.schemas import (
     SplitClaimSchema,
     SplitResultInputSchema,
 )
-from datarun_api.scoring import enqueue_scoring
 from datarun_api.storage import SHA256_PATTERN, ContentError
 from datarun_api.wire import dump_fold_claim, dump_split_claim
 from datarun_api.workers import note_worker
@@ -262,7 +261,6 @@ class FoldResult(MethodView):
         check_digest()
         claim = ClaimWish(wish["queue"], wish["worker"]) if wish else None
         fold = finish_fold(owner, databoard_sf_id, attempt, payload, claim)
-        enqueue_scoring(owner, databoard_sf_id)
         claimed = None if fold is None else dump_fold_claim(fold, current_app.config["LEASE"])
         return jsonify(claim=claimed)
 
