@@ -1,24 +1,30 @@
 """How many folds a second are accepted, from one client.
 
 The floor is what can't be left out: to insert a row, commit, and enqueue a job with RQ, in this
-process and without HTTP. In bulk, rows and jobs go together.
+process and without HTTP. In bulk, rows and jobs go together. Beside it stands what HTTP takes by
+itself: the same client posts the same to a view that does nothing. Who does both, one after the
+other, is no faster than the floor over HTTP.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import orjson
 import psycopg
+import requests
 from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
 from benchmarks.benches.bench import Bench, Results
+from benchmarks.empty_view import serve_empty_view
 from benchmarks.idle_stack import IdleStack, describe_fold
 from benchmarks.measurements import Spread, divide
 from benchmarks.session import Session
+from benchmarks.site import DEADLINE, BenchError
 from benchmarks.stack import FoldEntry
 from benchmarks.tables import Table, format_ratio, format_spread
 from datarun_client.codec import decode_base64
@@ -77,10 +83,17 @@ class AcceptingBench(Bench):
         """Let datarun and the floor take the same folds, in turn."""
         idle = session.idle_stack
         rates: dict[str, dict[str, list[float]]] = {}
-        with _open_floor(idle) as insert:
+        with _open_floor(idle) as insert, serve_empty_view() as url:
+            takes = {
+                "datarun": _make_post(
+                    idle.stack.session, f"{idle.stack.url}runapp/submissionfold/"
+                ),
+                "empty view": _make_post(idle.stack.session, url),
+                "floor": insert,
+            }
             for repeat in range(session.n_repeats):
                 for load in LOADS:
-                    for name, take in (("datarun", _make_post(idle)), ("floor", insert)):
+                    for name, take in takes.items():
                         rate = _measure(idle, load, take)
                         rates.setdefault(load.title, {}).setdefault(name, []).append(rate)
                         session.tell(
@@ -93,15 +106,37 @@ class AcceptingBench(Bench):
         """Show rates and their ratios."""
         table = Table(
             "Accepting folds: folds a second, one client",
-            ["", "floor", "datarun", "spread", "datarun over the floor", "target"],
+            [
+                "",
+                "floor",
+                "empty view",
+                "floor over HTTP",
+                "datarun",
+                "spread",
+                "over the floor",
+                "over that over HTTP",
+                "target over the floor",
+            ],
         )
         for load in LOADS:
             rates = results["rates"][load.title]
-            ratio = Spread.of(divide(rates["datarun"], rates["floor"]))
+            both = _add_times(rates["floor"], rates["empty view"])
             goal = f"{load.target:,.0f} a second" if load.is_bulk else f"{load.target:g}"
-            cells = format_spread(Spread.of(rates["datarun"]), "{:,.0f}".format)
-            floor = f"{Spread.of(rates['floor']).median:,.0f}"
-            table.rows.append([load.title, floor, *cells, format_ratio(ratio.median), goal])
+            table.rows.append(
+                [
+                    load.title,
+                    *(
+                        f"{Spread.of(found).median:,.0f}"
+                        for found in (rates["floor"], rates["empty view"], both)
+                    ),
+                    *format_spread(Spread.of(rates["datarun"]), "{:,.0f}".format),
+                    *(
+                        format_ratio(Spread.of(divide(rates["datarun"], found)).median)
+                        for found in (rates["floor"], both)
+                    ),
+                    goal,
+                ]
+            )
         return [table]
 
     def find_ratios(self, results: Results) -> dict[str, Spread]:
@@ -131,16 +166,26 @@ def _measure(idle: IdleStack, load: Load, take: Take) -> float:
     return len(numbers) / sum(take(folds) for folds in requests)
 
 
-def _make_post(idle: IdleStack) -> Take:
-    """Make what posts folds to datarun."""
+def _make_post(session: requests.Session, url: str) -> Take:
+    """Make what posts folds to an address, over one connection that is kept."""
 
     def post(folds: list[FoldEntry]) -> float:
         text = orjson.dumps(folds if len(folds) > 1 else folds[0])
         start = time.perf_counter()
-        idle.stack.post_text("submissionfold/", text)
-        return time.perf_counter() - start
+        response = session.post(
+            url, data=text, headers={"Content-Type": "application/json"}, timeout=DEADLINE
+        )
+        seconds = time.perf_counter() - start
+        if response.status_code != HTTPStatus.CREATED:
+            raise BenchError(f"A post was answered {response.status_code}: {response.text}")
+        return seconds
 
     return post
+
+
+def _add_times(first: list[float], second: list[float]) -> list[float]:
+    """Give the rates of doing one thing after the other."""
+    return [1 / (1 / one + 1 / other) for one, other in zip(first, second, strict=True)]
 
 
 @contextlib.contextmanager
