@@ -293,7 +293,8 @@ class SubmissionFold(Base):
     owner_id: Mapped[int] = mapped_column(ForeignKey("account.id"), primary_key=True)
     databoard_sf_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     databoard_s: Mapped[int] = mapped_column()
-    # zlib streams of int64, as the codec packs them.
+    # zlib streams of int64, as the codec packs them. PostgreSQL is told not to try to compress them
+    # once more (revision 0012).
     train_is: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     test_is: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     # The largest row number of both, to be held against the train part's size.
