@@ -11,6 +11,7 @@ import select
 import time
 from typing import Any
 
+import orjson
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
@@ -21,9 +22,11 @@ POOL = {
     # The one used last knows its statements, and the others may rest.
     "pool_use_lifo": True,
     "hide_parameters": True,
+    "json_deserializer": orjson.loads,
 }
 """Each thread of a gunicorn worker holds at most one connection. What goes into the database may be
-secret, so no error and no log shows it."""
+secret, so no error and no log shows it. PostgreSQL gives 1e20 back as a whole number, which only
+orjson reads as what it can write again."""
 
 MAX_IDLE = 10.0
 """Seconds after which a connection is asked for a sign of life before it is used again."""

@@ -259,8 +259,9 @@ def _average(
         for part in ScorePart:
             found = [scores.get(metric, {}).get(part) for scores in of_folds]
             values = [value for value in found if value is not None]
+            # Exact arithmetic: what a submission's predictions make of a metric may be huge.
             averages[metric][part] = {
-                "mean": statistics.fmean(values) if values else None,
+                "mean": statistics.mean(values) if values else None,
                 "std": statistics.pstdev(values) if values else None,
                 "bagged": bagged.get(metric, {}).get(part),
             }

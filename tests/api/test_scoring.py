@@ -1,4 +1,6 @@
+import math
 import statistics
+import sys
 
 import pytest
 from sqlalchemy import update
@@ -139,6 +141,25 @@ def test_scores_stand_in_the_fold_and_in_the_summary(platform, worker, tested):
             ("test", 4, 0.25),
         )
     }
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_refused(platform, worker, tested, value):
+    claim(worker, platform)
+
+    assert finish(worker, platform, make_result((10, value))).status_code == 400
+    assert platform.get("submissionfold/10/").json["scores"] is None
+
+
+@pytest.mark.parametrize("value", [1e20, -sys.float_info.max])
+def test_huge_scores_are_shown_with_their_mean(platform, worker, tested, value):
+    claim(worker, platform)
+
+    finish(worker, platform, make_result((10, value), (11, value)))
+
+    assert platform.get("submissionfold/10/").json["scores"] == make_scores(value)
+    shown = summarize(platform)["scores"]["accuracy"]["train"]
+    assert (shown["mean"], shown["std"]) == (value, 0)
 
 
 def test_a_fold_that_ends_meanwhile_asks_once_more(platform, worker, raw_data, tested, context):
