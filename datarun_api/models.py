@@ -265,6 +265,13 @@ class SubmissionFold(Base):
         # Lists of the folds in a state, and of those that changed lately.
         Index("ix_submission_fold_state", "owner_id", "state", "databoard_sf_id"),
         Index("ix_submission_fold_changed", "owner_id", "changed_at"),
+        # Lists of those that go first, which are few; to find the others is to list nearly all.
+        Index(
+            "ix_submission_fold_high",
+            "owner_id",
+            "databoard_sf_id",
+            postgresql_where=text("priority = 'H'"),
+        ),
         Index(
             "ix_submission_fold_queued",
             "priority",

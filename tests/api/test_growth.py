@@ -125,6 +125,9 @@ def test_nothing_that_is_done_often_reads_finished_folds(
     assert platform.post("submissionfold/", make_fold(number=12, priority="H")).status_code == 201
     assert platform.get("submissionfold/12/").json["progress"]["reason"] == "queued"
     check(plans, "why a fold waits on a queue that had none")
+    (entry,) = platform.get("submissionfold-light/?priority=H").json
+    check(plans, "a list of those that go first")
+    assert entry["databoard_sf_id"] == 12
     assert platform.get("queues/").status_code == 200
     check(plans, "how long the queues are")
     assert claim_fold(worker, platform).status_code == 200
