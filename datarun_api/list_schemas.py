@@ -13,6 +13,8 @@ from webargs.fields import DelimitedList
 from datarun_api.schemas import (
     EXAMPLE_TIME,
     MAX_ID,
+    SCORES,
+    SCORES_EXAMPLE,
     RawDataSchema,
     SubmissionFoldLightSchema,
     SubmissionFoldSchema,
@@ -95,7 +97,7 @@ class FoldFilterSchema(ListQuerySchema):
 class FoldListQuerySchema(FoldFilterSchema):
     """A page of the list of folds."""
 
-    names = choose_fields(FOLD_FIELDS)
+    names = choose_fields((*FOLD_FIELDS, "scores"))
 
 
 class FoldLightListQuerySchema(FoldFilterSchema):
@@ -117,6 +119,8 @@ class RawDataEntrySchema(EntrySchema, RawDataSchema):
 
 class SubmissionFoldEntrySchema(EntrySchema, SubmissionFoldSchema):
     """A fold in a list."""
+
+    scores = fields.Dict(allow_none=True, metadata=describe(SCORES, SCORES_EXAMPLE))
 
 
 class SubmissionFoldLightEntrySchema(EntrySchema, SubmissionFoldLightSchema):

@@ -161,7 +161,8 @@ class RawData(Base):
     memory_limit: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    # Names of scikit-learn's scorers; without any nothing is scored.
+    # Names of scikit-learn's scorers, or of a kit's own score types once it is split; without any
+    # nothing is scored.
     metrics: Mapped[list[str]] = mapped_column(default=list)
 
     split_state: Mapped[SplitState] = mapped_column(

@@ -85,7 +85,7 @@ class Queues:
 
     def enqueue_split(self, raw_data: RawData) -> None:
         """Wake a worker for the split of a data set."""
-        task = PREPARE_DATA if raw_data.reader is states.Reader.CSV else CUSTOM_PREPARE_DATA
+        task = CUSTOM_PREPARE_DATA if raw_data.reader.is_own else PREPARE_DATA
         job = _describe_job(
             task,
             (raw_data.id, raw_data.split_attempt),

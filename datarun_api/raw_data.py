@@ -59,6 +59,9 @@ def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bo
     posted: PostedFiles = payload["files"]
     reader = find_reader(posted.names)
     check_elements(payload["workflow_elements"], reader)
+    if reader == KIT_FILE and payload["metrics"]:
+        text = f"A RAMP kit is scored by the score types of its {KIT_FILE}; leave this out."
+        raise BadInputError("The request has bad fields.", {"metrics": [text]})
     manifest = [
         {**file, "name": READER_FILE} if file["name"] == reader else file
         for file in posted.save(owner_id, current_app.config["MAX_UPLOAD"])
@@ -69,7 +72,7 @@ def create_raw_data(owner_id: int, payload: dict[str, Any]) -> tuple[RawData, bo
         target_column=payload["target_column"],
         workflow_elements=payload["workflow_elements"],
         files=manifest,
-        reader=Reader.SPECIFIC if reader else Reader.CSV,
+        reader=choose_kind(reader),
         time_limit=payload.get("time_limit"),
         memory_limit=payload.get("memory_limit"),
         metrics=payload["metrics"],
@@ -101,7 +104,8 @@ def find_same(posted: RawData) -> RawData:
         and hash_manifest(existing.files) == hash_manifest(posted.files)
         and existing.time_limit == posted.time_limit
         and existing.memory_limit == posted.memory_limit
-        and existing.metrics == posted.metrics
+        # A kit's come from its own file, once that was read.
+        and (existing.metrics == posted.metrics or existing.reader is Reader.KIT)
     )
     if not same:
         raise ConflictError(NAME_TAKEN, {"name": [NAME_TAKEN]})
@@ -167,6 +171,13 @@ def find_reader(names: Collection[str]) -> str | None:
     return readers[0] if readers else None
 
 
+def choose_kind(reader: str | None) -> Reader:
+    """Say what kind of reader a data set's own is; None is pandas's."""
+    if reader is None:
+        return Reader.CSV
+    return Reader.KIT if reader == KIT_FILE else Reader.SPECIFIC
+
+
 def get_raw_data(owner_id: int, raw_data_id: int, field: str, *, lock: bool = False) -> RawData:
     """Find an account's data set.
 
@@ -194,7 +205,8 @@ def get_raw_data(owner_id: int, raw_data_id: int, field: str, *, lock: bool = Fa
 def request_split(
     owner_id: int,
     raw_data_id: int,
-    reader: Reader,
+    *,
+    by_own_reader: bool,
     held_out_test: float | None = None,
     random_state: int | None = None,
 ) -> tuple[RawData, bool]:
@@ -203,7 +215,7 @@ def request_split(
     Parameters
     ----------
     owner_id, raw_data_id : int
-    reader : Reader
+    by_own_reader : bool
         Which of the two kinds of split was asked for.
     held_out_test : float, optional
         The share of the rows that is held out.
@@ -225,10 +237,10 @@ def request_split(
         If another split exists and folds rely on it.
     """
     raw_data = get_raw_data(owner_id, raw_data_id, "raw_data_id", lock=True)
-    if raw_data.reader is not reader:
+    if raw_data.reader.is_own is not by_own_reader:
         hint = (
             "This data set has its own reader; ask for rawdata/customsplit/."
-            if raw_data.reader is Reader.SPECIFIC
+            if raw_data.reader.is_own
             else "This data set has no reader of its own; ask for rawdata/split/."
         )
         raise BadInputError(hint, {"raw_data_id": [hint]})
@@ -355,6 +367,8 @@ def finish_split(raw_data_id: int, attempt: int, payload: dict[str, Any]) -> Non
     raw_data.parts = payload["files"]
     raw_data.n_train = payload["n_train"]
     raw_data.n_test = payload["n_test"]
+    if raw_data.reader is Reader.KIT:
+        raw_data.metrics = payload["metrics"]
     folds = find_waiting_folds(raw_data)
     for fold in folds:
         enqueue_or_end(raw_data, fold)

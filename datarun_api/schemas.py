@@ -26,7 +26,7 @@ from datarun_client.codec import (
 )
 from datarun_client.errors import CodecError, FileNameError
 from datarun_client.file_names import check_file_names
-from datarun_client.metrics import METRICS
+from datarun_client.metrics import MAX_SCORE_NAME, MAX_SCORE_TYPES, METRICS
 from datarun_client.states import (
     FailureKind,
     Priority,
@@ -285,6 +285,18 @@ def check_distinct(items: list[str]) -> None:
         raise ValidationError("Name each once.")
 
 
+SCORES = (
+    "By metric of the data set and by part of the data; null without metrics, and until they are "
+    "there. A score is null where its part has no rows or the metric failed."
+)
+SCORES_EXAMPLE = {"accuracy": {"train": 1.0, "validation": 0.9, "test": 0.93}}
+
+
+def metric_field() -> fields.String:
+    """Describe the name of a metric, which a kit's score type may have chosen."""
+    return fields.String(validate=[validate.Length(1, MAX_SCORE_NAME), check_text])
+
+
 class ErrorSchema(ma.Schema):
     """The one shape of a refusal."""
 
@@ -377,7 +389,10 @@ class RawDataSchema(ma.Schema):
     metrics = fields.List(
         fields.String(),
         required=True,
-        metadata=describe("What its folds are scored by.", ["accuracy", "neg_log_loss"]),
+        metadata=describe(
+            "What its folds are scored by; of a RAMP kit, once it is split, its score types.",
+            ["accuracy", "neg_log_loss"],
+        ),
     )
     split_state = fields.Enum(SplitState, by_value=True, required=True)
     split_error = fields.String(
@@ -576,11 +591,7 @@ class SubmissionFoldDetailSchema(SubmissionFoldSchema):
     scores = fields.Dict(
         required=True,
         allow_none=True,
-        metadata=describe(
-            "By metric of the data set and by part of the data; null without metrics, and until "
-            "they are there. A score is null where its part has no rows or the metric failed.",
-            {"accuracy": {"train": 1.0, "validation": 0.9, "test": 0.93}},
-        ),
+        metadata=describe(SCORES, SCORES_EXAMPLE),
     )
 
 
@@ -1157,6 +1168,12 @@ class SplitResultInputSchema(ma.Schema):
         metadata=describe("Rows of the held-out part.", 45),
     )
     files = fields.List(fields.Nested(StoredFileSchema), load_default=list)
+    metrics = fields.List(
+        metric_field(),
+        load_default=list,
+        validate=[validate.Length(max=MAX_SCORE_TYPES), check_distinct],
+        metadata=describe("The names of a kit's score types.", ["acc", "nll"]),
+    )
 
     @ma.validates_schema
     def _check_parts(self, data: dict[str, Any], **kwargs: Any) -> None:
@@ -1231,8 +1248,11 @@ class ScoringClaimSchema(ma.Schema):
     databoard_s = fields.Integer(required=True, metadata=SUBMISSION)
     attempt = fields.Integer(required=True, metadata=ATTEMPT)
     lease = fields.Float(required=True, metadata=describe("Seconds.", 30.0))
+    reader = fields.Enum(Reader, by_value=True, required=True)
     metrics = fields.List(
-        fields.String(), required=True, metadata=describe("Names of scorers.", ["accuracy"])
+        fields.String(),
+        required=True,
+        metadata=describe("Names of scorers, or of a kit's score types.", ["accuracy"]),
     )
     workflow_elements = fields.List(fields.Enum(WorkflowElement, by_value=True), required=True)
     time_limit = fields.Float(required=True, allow_none=True, metadata=SECONDS)
@@ -1261,14 +1281,13 @@ class ScoredFoldSchema(ma.Schema):
 def scores_field(**kwargs: Any) -> fields.Dict:
     """Describe scores by metric and part."""
     return fields.Dict(
-        keys=fields.String(validate=validate.OneOf(METRICS)),
+        keys=metric_field(),
+        validate=validate.Length(max=MAX_SCORE_TYPES),
         values=fields.Dict(
             keys=fields.String(validate=validate.OneOf(list(ScorePart))),
             values=Real(allow_none=True),
         ),
-        metadata=describe(
-            "By metric and part.", {"accuracy": {"train": 1.0, "validation": 0.9, "test": 0.93}}
-        ),
+        metadata=describe("By metric and part.", SCORES_EXAMPLE),
         **kwargs,
     )
 

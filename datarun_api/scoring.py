@@ -10,10 +10,9 @@ fold that ends meanwhile makes it stale: it is done once more when it is finishe
 to an attempt at a fold; those of an attempt that was replaced meanwhile are dropped.
 
 **Labels** go to workers that may run data jobs, and there into a sandbox in which no submission
-runs.
+runs. With those of a RAMP kit goes its `problem.py`, whose score types are the metrics.
 """
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +23,11 @@ from sqlalchemy.orm import undefer
 from datarun_api.errors import BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db, get_queues
 from datarun_api.leases import get_lease
-from datarun_api.models import RawData, Scores, Scoring, StoredFile, Submission, SubmissionFold
+from datarun_api.models import Scoring, StoredFile, Submission, SubmissionFold
 from datarun_api.raw_data import MAX_LOSSES, get_submission
-from datarun_client.states import FailureKind, ScorePart, ScoringState, State
-
-LABELS = ("y_train", "y_test")
-"""The parts that a scoring may see."""
+from datarun_client.file_names import READER_FILE, SCORING_PARTS
+from datarun_client.scores import ScoreSummary, summarize_scores
+from datarun_client.states import FailureKind, Reader, ScoringState, State
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Summary:
     scoring: Scoring | None
     n_folds: int
     n_tested: int
-    scores: dict[str, dict[str, dict[str, float | None]]]
+    scores: ScoreSummary
 
 
 def enqueue_scoring(owner_id: int, databoard_sf_id: int) -> None:
@@ -111,9 +109,13 @@ def get_running_scoring(
     return scoring
 
 
-def list_labels(scoring: Scoring) -> list[StoredFile]:
-    """List the files that a scoring needs."""
-    return [part for part in scoring.submission.raw_data.parts if part["name"] in LABELS]
+def list_scoring_files(scoring: Scoring) -> list[StoredFile]:
+    """List the files that a scoring needs: the labels, and a kit's reader with its score types."""
+    raw_data = scoring.submission.raw_data
+    files = [part for part in raw_data.parts if part["name"] in SCORING_PARTS]
+    if raw_data.reader is Reader.KIT:
+        files += [file for file in raw_data.files if file["name"] == READER_FILE]
+    return files
 
 
 def list_tested(scoring: Scoring) -> Sequence[SubmissionFold]:
@@ -246,26 +248,10 @@ def summarize(owner_id: int, databoard_s: int) -> Summary:
         scoring,
         n_folds,
         len(of_folds),
-        _average(submission.raw_data, [scores for scores in of_folds if scores], bagged),
+        summarize_scores(
+            submission.raw_data.metrics, [scores for scores in of_folds if scores], bagged
+        ),
     )
-
-
-def _average(
-    raw_data: RawData, of_folds: Sequence[Scores], bagged: Scores
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    averages: dict[str, dict[str, dict[str, float | None]]] = {}
-    for metric in raw_data.metrics:
-        averages[metric] = {}
-        for part in ScorePart:
-            found = [scores.get(metric, {}).get(part) for scores in of_folds]
-            values = [value for value in found if value is not None]
-            # Exact arithmetic: what a submission's predictions make of a metric may be huge.
-            averages[metric][part] = {
-                "mean": statistics.mean(values) if values else None,
-                "std": statistics.pstdev(values) if values else None,
-                "bagged": bagged.get(metric, {}).get(part),
-            }
-    return averages
 
 
 def _lock(owner_id: int, databoard_s: int) -> Scoring | None:

@@ -17,7 +17,7 @@ from datarun_api.models import (
     WebhookDelivery,
 )
 from datarun_api.progress import describe_progress
-from datarun_api.scoring import Summary, list_labels, list_tested
+from datarun_api.scoring import Summary, list_scoring_files, list_tested
 from datarun_client.codec import encode_base64
 from datarun_client.workflow_elements import find_workflow_elements
 
@@ -144,11 +144,12 @@ def dump_scoring_claim(scoring: Scoring, lease: float) -> dict[str, Any]:
         "databoard_s": scoring.databoard_s,
         "attempt": scoring.attempt,
         "lease": lease,
+        "reader": raw_data.reader,
         "metrics": raw_data.metrics,
         "workflow_elements": find_workflow_elements(raw_data.workflow_elements),
         "time_limit": raw_data.time_limit,
         "memory_limit": raw_data.memory_limit,
-        "files": list_labels(scoring),
+        "files": list_scoring_files(scoring),
         "folds": [
             {"databoard_sf_id": fold.databoard_sf_id, "attempt": fold.attempt}
             for fold in list_tested(scoring)

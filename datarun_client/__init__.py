@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         WaitTimeoutError,
         WorkflowElementsError,
     )
-    from datarun_client.kit_scores import KitScores, score_run
     from datarun_client.kits import Kit
     from datarun_client.records import (
         Attempt,
@@ -83,7 +82,6 @@ __all__ = [
     "Force",
     "Kit",
     "KitError",
-    "KitScores",
     "Measures",
     "MissingExtraError",
     "NotFoundError",
@@ -110,10 +108,9 @@ __all__ = [
     "WorkerInfo",
     "WorkflowElementsError",
     "as_completed",
-    "score_run",
 ]
 
-_MODULES = ("client", "errors", "kits", "kit_scores", "records", "runs", "states")
+_MODULES = ("client", "errors", "kits", "records", "runs", "states")
 
 
 def __getattr__(name: str) -> Any:

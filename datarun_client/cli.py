@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from datarun_client import __version__
-from datarun_client.commands import data, folds, login, machines, submissions
+from datarun_client.commands import data, folds, login, machines, scores, submissions
 from datarun_client.commands.output import clean
 from datarun_client.errors import DatarunError
 from datarun_client.exit_codes import find_exit_code
@@ -79,6 +79,7 @@ for _command in (
     submissions.submit,
     submissions.status,
     submissions.predictions,
+    scores.scores,
     folds.show,
     folds.logs,
     folds.cancel,

@@ -12,8 +12,16 @@ from datarun_client.errors import FileNameError
 READER_FILE = "specific.py"
 """The name under which a data set's own reader is kept, whatever it was called."""
 
-FOLD_PARTS = ("X_train", "y_train", "X_test")
+KIT_FILES = "kit_files"
+TRAIN_FILES = "train_files"
+TEST_FILES = "test_files"
+"""The parts of a split RAMP kit that hold files of it; `datarun_worker.kit_files` says which."""
+
+FOLD_PARTS = ("X_train", "y_train", "X_test", KIT_FILES, TRAIN_FILES, TEST_FILES)
 """The parts of a split data set that its folds are given: `y_test` goes to data jobs alone."""
+
+SCORING_PARTS = ("y_train", "y_test", KIT_FILES)
+"""The parts that the scoring of a submission is given."""
 
 MAX_NAME_BYTES = 255
 MAX_PART_BYTES = 128

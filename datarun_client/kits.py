@@ -1,13 +1,15 @@
 """RAMP kits: folders with ``problem.py``, ``data/`` and ``submissions/``.
 
-Whoever has the kit's folder runs its ``problem.py`` here, as `ramp-test` would: for the names of
-its workflow's elements, for its cross-validation, which may look at X and y, and for its scores,
-which need the labels of the test set. The server gives away none of these; there ``problem.py``
-reads the data and trains in the sandboxes of workers.
+Whoever has the kit's folder runs its ``problem.py`` here, in that folder, as `ramp-test` would: for
+the names of its workflow's elements, and for its cross-validation, which may look at X and y. The
+server gives away neither; there ``problem.py`` reads the data, trains and scores in the sandboxes
+of workers.
 """
 
 import importlib.util
+import sys
 from collections.abc import Callable
+from contextlib import chdir
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -23,6 +25,12 @@ DEFAULT_TARGET = "y"
 
 TRAINING_OUTPUT = "training_output"
 """The folder that `ramp-test` leaves in a submission."""
+
+NOT_SENT = ("submissions",)
+"""Folders of a kit that aren't part of the data set."""
+
+PAGES = frozenset({".ipynb", ".html", ".md", ".rst", ".pdf"})
+"""The ends of names of what is for people; sent only if it is in ``data/``."""
 
 T = TypeVar("T")
 
@@ -89,17 +97,31 @@ class Kit:
         assert spec is not None  # noqa: S101 - a .py file has a loader
         assert spec.loader is not None  # noqa: S101
         module = importlib.util.module_from_spec(spec)
-        _run(spec.loader.exec_module, module)
+        external_imports = self.folder / "external_imports"
+        if external_imports.is_dir() and str(external_imports) not in sys.path:
+            sys.path.append(str(external_imports))
+        with chdir(self.folder):
+            _run(spec.loader.exec_module, module)
         return module
 
     def call(self, function: Callable[[Any], T]) -> T:
-        """Call something of its ``problem.py``; errors as of `problem`."""
-        return _run(function, self.problem)
+        """Call something of its ``problem.py`` in its folder; errors as of `problem`."""
+        problem = self.problem
+        with chdir(self.folder):
+            return _run(function, problem)
 
     def list_files(self) -> dict[str, Path]:
-        """List what the server needs of it, ``problem.py`` and ``data/``, by relative path."""
-        paths = [self.folder / KIT_FILE, *list_files(self.folder / "data")]
-        return {path.relative_to(self.folder).as_posix(): path for path in paths}
+        """List what the server needs of it, by relative path.
+
+        All but its submissions, its notebooks and pages of text, and what tools left.
+        """
+        paths = list_files(self.folder, {self.folder / name for name in NOT_SENT})
+        named = {path.relative_to(self.folder).as_posix(): path for path in paths}
+        return {
+            name: path
+            for name, path in named.items()
+            if name.startswith("data/") or path.suffix not in PAGES
+        }
 
     def read_submission(self, folder: str | PathLike[str]) -> dict[str, bytes]:
         """Read a submission's files, without what `ramp-test` left among them."""
@@ -124,19 +146,9 @@ class Kit:
         SplitterError
             If they are no folds.
         """
-        X, y = self.read_train_data()
+        X, y = self.call(lambda problem: problem.get_train_data(path="."))
         pairs = self.call(lambda problem: list(problem.get_cv(X, y)))
         return make_folds(pairs, len(y))
-
-    def read_train_data(self) -> tuple[Any, Any]:
-        """Read X and y of its train set; errors as of `problem`."""
-        X, y = self.call(lambda problem: problem.get_train_data(path=str(self.folder)))
-        return X, y
-
-    def read_test_data(self) -> tuple[Any, Any]:
-        """Read X and y of its test set; errors as of `problem`."""
-        X, y = self.call(lambda problem: problem.get_test_data(path=str(self.folder)))
-        return X, y
 
 
 def _run(function: Callable[[Any], T], problem: Any) -> T:

@@ -4,6 +4,10 @@ As data, because the API that checks them has no scikit-learn; a test holds the 
 ``sklearn.metrics.get_scorer_names()``.
 """
 
+MAX_SCORE_TYPES = 50
+MAX_SCORE_NAME = 60
+"""How many score types of its own a RAMP kit may have, and how many characters their names."""
+
 METRICS = (
     "accuracy",
     "adjusted_mutual_info_score",

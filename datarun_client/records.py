@@ -38,7 +38,7 @@ class RawData:
         What submissions consist of, separated by commas.
     target_column : str
     metrics : tuple of str
-        What its folds are scored by: names of scikit-learn's scorers.
+        What its folds are scored by: names of scikit-learn's scorers, or of a kit's score types.
     time_limit : float or None
         Seconds that a whole fold may take; None if the worker's own limit holds.
     memory_limit : int or None
@@ -241,7 +241,7 @@ class Fold:
         it was listed with others.
     scores : mapping of str to mapping of str to float or None
         By metric and part of the data (``train``, ``validation``, ``test``); empty until they are
-        there, without metrics, and if it was listed with others.
+        there, and without metrics.
     """
 
     databoard_sf_id: int
@@ -356,6 +356,7 @@ FOLD_FIELDS = (
     "created_at",
     "started_at",
     "finished_at",
+    "scores",
 )
 """What is asked for of each fold of a list: all that `Fold` has."""
 

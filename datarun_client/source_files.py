@@ -1,6 +1,6 @@
 """Reads the files that are sent: a submission's folder, a data set's files."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -84,12 +84,12 @@ def _read(path: Path) -> bytes:
         raise SourceFilesError(f"{path} can't be read: {error.strerror}.") from error
 
 
-def list_files(folder: Path) -> Iterator[Path]:
-    """List a folder's files, without what tools leave behind."""
+def list_files(folder: Path, without: Collection[Path] = ()) -> Iterator[Path]:
+    """List a folder's files, without what tools leave behind, and without some of its folders."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in LEFT_OUT:
+        if path.name.startswith(".") or path.name in LEFT_OUT or path in without:
             continue
         if path.is_dir():
-            yield from list_files(path)
+            yield from list_files(path, without)
         else:
             yield path

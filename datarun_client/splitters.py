@@ -89,7 +89,9 @@ def make_folds(
     try:
         # Splitters only look at the length of X.
         pairs = cv.split(np.zeros((n_samples, 1)), y, groups) if isinstance(cv, Splitter) else cv
-        folds = [(_read_rows(train), _read_rows(test)) for train, test in pairs]
+        folds = [
+            (_read_rows(train, n_samples), _read_rows(test, n_samples)) for train, test in pairs
+        ]
     except (ValueError, TypeError) as error:
         raise SplitterError(f"{cv!r} gives no folds: {error}") from error
     if not folds:
@@ -106,7 +108,9 @@ def make_folds(
     return folds
 
 
-def _read_rows(rows: npt.ArrayLike) -> Rows:
+def _read_rows(rows: npt.ArrayLike | slice, n_samples: int) -> Rows:
+    if isinstance(rows, slice):
+        return np.arange(n_samples)[rows]
     array = np.asarray(rows)
     if array.dtype == bool:
         array = np.flatnonzero(array)

@@ -102,6 +102,12 @@ class Reader(StrEnum):
 
     CSV = "csv"
     SPECIFIC = "specific"
+    KIT = "kit"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it came with the data set: a reader of its own, or a RAMP kit's `problem.py`."""
+        return self is not Reader.CSV
 
 
 class WorkflowElement(StrEnum):

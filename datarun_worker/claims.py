@@ -182,15 +182,16 @@ class ScoringClaim:
         Which submission, and which try at its scores.
     lease : float
         Seconds of silence after which the attempt is given up for lost.
+    reader : Reader
     metrics : tuple of str
-        Names of scorers.
+        Names of scorers, or of a kit's score types.
     workflow_elements : tuple of WorkflowElement
     time_limit : float or None
         Seconds.
     memory_limit : int or None
         Bytes.
     files : tuple of FileEntry
-        The labels.
+        The labels, and what a kit's score types need.
     folds : tuple of FoldName
     """
 
@@ -198,6 +199,7 @@ class ScoringClaim:
     databoard_s: int
     attempt: int
     lease: float
+    reader: Reader
     metrics: tuple[str, ...]
     workflow_elements: tuple[WorkflowElement, ...]
     time_limit: float | None
@@ -219,6 +221,7 @@ class ScoringClaim:
                 databoard_s=answer["databoard_s"],
                 attempt=answer["attempt"],
                 lease=float(answer["lease"]),
+                reader=Reader(answer["reader"]),
                 metrics=tuple(answer["metrics"]),
                 workflow_elements=_read_elements(answer),
                 time_limit=answer["time_limit"],

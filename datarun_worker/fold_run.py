@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from datarun_client.file_names import READER_FILE
+from datarun_client.file_names import KIT_FILES, READER_FILE, TEST_FILES, TRAIN_FILES
 from datarun_client.states import FailureKind, Span, WorkflowElement
 from datarun_worker.claims import FoldClaim
 from datarun_worker.errors import ProgramError
@@ -58,6 +58,8 @@ class FoldInputs:
         by itself.
     reader : int or None
         The data set's own reader.
+    kit_files, train_files, test_files : int or None
+        Tars of a kit's files (`kit_files`).
     n_classes : int or None
         How many distinct labels the train set has.
     """
@@ -68,6 +70,9 @@ class FoldInputs:
     train_is: int
     reader: int | None
     n_classes: int | None
+    kit_files: int | None = None
+    train_files: int | None = None
+    test_files: int | None = None
 
 
 @contextlib.contextmanager
@@ -92,6 +97,9 @@ def open_inputs(claim: FoldClaim, files: Mapping[str, int]) -> Iterator[FoldInpu
             train_is=stack.enter_context(memory_file("train_is", claim.train_is.tobytes())),
             reader=files.get(READER_FILE),
             n_classes=labels.n_classes,
+            kit_files=files.get(KIT_FILES),
+            train_files=files.get(TRAIN_FILES),
+            test_files=files.get(TEST_FILES),
         )
 
 
@@ -138,7 +146,7 @@ class FoldRun:
             test = self._predict(
                 Phase.TEST,
                 "test",
-                {"X_test": self._inputs.X_test},
+                _choose_given({"X_test": self._inputs.X_test, TEST_FILES: self._inputs.test_files}),
                 self._claim.n_test,
                 count_columns(full_train),
             )
@@ -155,13 +163,16 @@ class FoldRun:
         )
 
     def _train(self) -> None:
-        inputs = {
-            "X_train": self._inputs.X_train,
-            "y_train": self._inputs.y_train,
-            "train_is": self._inputs.train_is,
-        }
-        if self._inputs.reader is not None:
-            inputs[READER_FILE] = self._inputs.reader
+        inputs = _choose_given(
+            {
+                "X_train": self._inputs.X_train,
+                "y_train": self._inputs.y_train,
+                "train_is": self._inputs.train_is,
+                READER_FILE: self._inputs.reader,
+                KIT_FILES: self._inputs.kit_files,
+                TRAIN_FILES: self._inputs.train_files,
+            }
+        )
         elements = [str(element) for element in self._claim.workflow_elements]
         self._sandbox.call(
             "load", {"workflow_elements": elements}, inputs, believed=self._find_believed()
@@ -274,6 +285,10 @@ def labels_file(labels: Labels) -> Iterator[int]:
     with memory_file("y_train") as descriptor:
         labels.write(descriptor)
         yield descriptor
+
+
+def _choose_given(files: Mapping[str, int | None]) -> dict[str, int]:
+    return {name: descriptor for name, descriptor in files.items() if descriptor is not None}
 
 
 def _measure(outcome: Reply | SubmissionFailure) -> Measures:

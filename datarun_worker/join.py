@@ -186,9 +186,8 @@ def try_fold(settings: Settings) -> str:
         path.write_text(CANARY_DATA)
         data_set = DataSet((path,), "y", (WorkflowElement.CLASSIFIER,))
         with LocalMachine(settings) as machine:
-            ((_, result), _) = run_submission(
-                machine, data_set, {"classifier.py": CANARY_SOURCE}, 2
-            )
+            source = {"classifier.py": CANARY_SOURCE}
+            ((_, result), _) = run_submission(machine, data_set, machine.split(data_set), source, 2)
     if result.failure_kind is not None:
         raise JoinError(f"it ended as {result.failure_kind}: {result.log_messages}")
     return f"level {settings.isolation.value}, tested"

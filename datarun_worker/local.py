@@ -23,15 +23,16 @@ import numpy.typing as npt
 from datarun_client.client import RANDOM_STATE
 from datarun_client.codec import encode_indices
 from datarun_client.commands.output import clean, json_option
+from datarun_client.commands.scores import show_all_scores
 from datarun_client.commands.submissions import N_FOLDS, show_folds
 from datarun_client.commands.words import SHARE, Size, random_state_option
 from datarun_client.errors import SourceFilesError, SplitFailedError
 from datarun_client.exit_codes import ExitCode
-from datarun_client.file_names import FOLD_PARTS, READER_FILE
-from datarun_client.kit_scores import score_tested
+from datarun_client.file_names import FOLD_PARTS, READER_FILE, SCORING_PARTS
 from datarun_client.kits import Kit
 from datarun_client.progress import open_display
 from datarun_client.records import Fold
+from datarun_client.scores import summarize_scores
 from datarun_client.source_files import read_source_files
 from datarun_client.splitters import CrossValidation, Rows, make_folds
 from datarun_client.states import FailureKind, Priority, Reader, State, WorkflowElement
@@ -42,15 +43,23 @@ from datarun_client.workflow_elements import (
 )
 from datarun_worker.cache import Cache, Folder, hash_file
 from datarun_worker.check import IsolationError, start_engine
-from datarun_worker.claims import FileEntry, FoldClaim, SplitClaim
+from datarun_worker.claims import (
+    FileEntry,
+    FoldClaim,
+    FoldName,
+    ScoredFold,
+    ScoringClaim,
+    SplitClaim,
+)
 from datarun_worker.config import Settings, load_local_settings
 from datarun_worker.errors import ProgramError
 from datarun_worker.fold_run import FoldRun, check_train_rows, open_inputs
 from datarun_worker.isolation import Isolation
 from datarun_worker.limits import make_limits
-from datarun_worker.results import FoldResult, Phase
+from datarun_worker.results import FoldResult, Phase, ScoringResult
 from datarun_worker.sandbox import Engine, SubmissionFailure
-from datarun_worker.scoring import HELD_OUT_TEST, HeldOutLabels, describe_mean, show_kit_scores
+from datarun_worker.scoring import HELD_OUT_TEST, HeldOutLabels, describe_mean
+from datarun_worker.scoring_run import run_scoring
 from datarun_worker.split_run import count_rows, name_parts, run_split
 
 NO_LEASE = float("inf")
@@ -92,6 +101,8 @@ class DataSet:
     @property
     def reader(self) -> Reader:
         """Who reads the files."""
+        if self.kit is not None:
+            return Reader.KIT
         return Reader.SPECIFIC if READER_FILE in self.name_files() else Reader.CSV
 
     def name_files(self) -> dict[str, Path]:
@@ -122,11 +133,17 @@ class Split:
     n_train, n_test : int
     files : tuple of FileEntry
         What folds need of it.
+    scoring_files : tuple of FileEntry
+        What scoring needs of it.
+    metrics : tuple of str
+        The names of a kit's score types.
     """
 
     n_train: int
     n_test: int
     files: tuple[FileEntry, ...]
+    scoring_files: tuple[FileEntry, ...]
+    metrics: tuple[str, ...]
 
 
 class LocalMachine:
@@ -199,17 +216,29 @@ class LocalMachine:
             }
             limits = make_limits(claim, self._settings)
             with self._engine.open_sandbox({}, limits) as sandbox:
-                run_split(claim, sandbox, files, outputs)
+                metrics = run_split(claim, sandbox, files, outputs)
             n_train, n_test = (count_rows(outputs[name]) for name in ("y_train", "y_test"))
-            entries = []
-            for name in FOLD_PARTS:
-                entries.append(hash_file(name, outputs[name]))
-                self._cache.keep(Folder.FOLDS, entries[-1], outputs[name])
-            if claim.reader is Reader.SPECIFIC:
-                entry = next(entry for entry in claim.files if entry.name == READER_FILE)
+            reader = tuple(entry for entry in claim.files if entry.name == READER_FILE)
+            for entry in reader:
+                # It is in the cache for data jobs already.
                 with self._cache.open(Folder.FOLDS, entry, fetch):
-                    entries.append(entry)
-            return Split(n_train, n_test, tuple(entries))
+                    pass
+            return Split(
+                n_train,
+                n_test,
+                self._keep(Folder.FOLDS, outputs, FOLD_PARTS) + reader,
+                self._keep(Folder.DATA_JOBS, outputs, SCORING_PARTS) + reader,
+                metrics,
+            )
+
+    def _keep(
+        self, folder: Folder, outputs: Mapping[str, BinaryIO], names: Sequence[str]
+    ) -> tuple[FileEntry, ...]:
+        """Put those of a split's parts that there are into the cache."""
+        entries = [hash_file(name, outputs[name]) for name in names if name in outputs]
+        for entry in entries:
+            self._cache.keep(folder, entry, outputs[entry.name])
+        return tuple(entries)
 
     def run_fold(
         self,
@@ -248,12 +277,7 @@ class LocalMachine:
         try:
             check_train_rows(claim)
             with contextlib.ExitStack() as stack:
-                files = {
-                    entry.name: stack.enter_context(
-                        self._cache.open(Folder.FOLDS, entry, _fetch_nothing)
-                    )
-                    for entry in claim.data
-                }
+                files = self._open(stack, Folder.FOLDS, claim.data)
                 inputs = stack.enter_context(open_inputs(claim, files))
                 sandbox = stack.enter_context(
                     self._engine.open_sandbox(source, make_limits(claim, self._settings))
@@ -263,9 +287,65 @@ class LocalMachine:
         except ProgramError as error:
             return FoldResult(error.kind, error.message)
 
+    def score(
+        self, data_set: DataSet, split: Split, outcomes: "Sequence[tuple[Fold, FoldResult]]"
+    ) -> ScoringResult:
+        """Score the tested folds of a submission by a kit's score types; its errors are a result.
+
+        Parameters
+        ----------
+        data_set : DataSet
+        split : Split
+        outcomes : sequence of tuple of Fold and FoldResult
+        """
+        claim = ScoringClaim(
+            owner=NUMBER,
+            databoard_s=NUMBER,
+            attempt=NUMBER,
+            lease=NO_LEASE,
+            reader=data_set.reader,
+            metrics=split.metrics,
+            workflow_elements=data_set.workflow_elements,
+            time_limit=data_set.time_limit,
+            memory_limit=data_set.memory_limit,
+            files=split.scoring_files,
+            folds=(),
+        )
+        scored = [
+            ScoredFold(
+                FoldName(fold.databoard_sf_id, fold.attempt),
+                fold.train_is,
+                fold.test_is,
+                result.full_train_predictions,
+                result.test_predictions,
+            )
+            for fold, result in outcomes
+            if result.full_train_predictions is not None and result.test_predictions is not None
+        ]
+        try:
+            with contextlib.ExitStack() as stack:
+                files = self._open(stack, Folder.DATA_JOBS, claim.files)
+                limits = make_limits(claim, self._settings)
+                sandbox = stack.enter_context(self._engine.open_sandbox({}, limits))
+                return run_scoring(claim, sandbox, files, scored)
+        except SubmissionFailure as failure:
+            return ScoringResult(failure.message)
+
+    def _open(
+        self, stack: contextlib.ExitStack, folder: Folder, entries: Sequence[FileEntry]
+    ) -> dict[str, int]:
+        return {
+            entry.name: stack.enter_context(self._cache.open(folder, entry, _fetch_nothing))
+            for entry in entries
+        }
+
 
 def run_submission(
-    machine: LocalMachine, data_set: DataSet, source: Mapping[str, bytes], cv: CrossValidation
+    machine: LocalMachine,
+    data_set: DataSet,
+    split: Split,
+    source: Mapping[str, bytes],
+    cv: CrossValidation,
 ) -> Iterator[tuple[Fold, FoldResult]]:
     """Run a submission on all folds of a cross-validation, one after the other.
 
@@ -276,7 +356,6 @@ def run_submission(
     result : FoldResult
         With its predictions.
     """
-    split = machine.split(data_set)
     for number, (train_is, test_is) in enumerate(make_folds(cv, split.n_train), start=1):
         started_at = datetime.now(UTC)
         result = machine.run_fold(number, data_set, split, source, train_is)
@@ -377,7 +456,9 @@ def run_local(
     try:
         with LocalMachine(settings) as machine:
             n_folds = folds if isinstance(folds, int) else len(folds)
-            outcomes = _follow(run_submission(machine, data_set, source, folds), n_folds)
+            split = machine.split(data_set)
+            outcomes = _follow(run_submission(machine, data_set, split, source, folds), n_folds)
+            scores = machine.score(data_set, split, outcomes) if split.metrics else None
     except IsolationError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(ExitCode.CONFIGURATION)
@@ -385,7 +466,7 @@ def run_local(
         _write_predictions(output, [result for _, result in outcomes])
     show_local_folds([fold for fold, _ in outcomes], as_json)
     if not as_json:
-        show_scores(data_set, outcomes)
+        show_scores(data_set, outcomes, split.metrics, scores)
     if any(fold.state is not State.TESTED for fold, _ in outcomes):
         sys.exit(ExitCode.FAILED)
 
@@ -399,24 +480,32 @@ def show_local_folds(folds: Sequence[Fold], as_json: bool) -> None:
         click.echo(clean(failed.log_messages))
 
 
-def show_scores(data_set: DataSet, outcomes: Sequence[tuple[Fold, FoldResult]]) -> None:
+def show_scores(
+    data_set: DataSet,
+    outcomes: Sequence[tuple[Fold, FoldResult]],
+    metrics: Sequence[str],
+    scores: ScoringResult | None,
+) -> None:
     """Print how good the predictions are: by a kit's own scores, or on a CSV's held-out rows."""
-    tested = [(fold, result) for fold, result in outcomes if result.test_predictions is not None]
-    if data_set.kit is not None and tested:
-        show_kit_scores(score_tested(data_set.kit, tested), as_json=False)
+    if scores is not None:
+        show_all_scores(
+            {name.databoard_sf_id: found for name, found in scores.folds.items()},
+            summarize_scores(metrics, list(scores.folds.values()), scores.bagged),
+            scores.error,
+        )
     if data_set.reader is not Reader.CSV:
         return
     (path,) = data_set.files
     labels = HeldOutLabels.read(
         path, data_set.target_column, data_set.held_out_test, data_set.random_state
     )
-    scores = [
+    found = [
         labels.score(result.test_predictions)
-        for _, result in tested
+        for _, result in outcomes
         if result.test_predictions is not None
     ]
-    if scores:
-        click.echo(describe_mean(scores))
+    if found:
+        click.echo(describe_mean(found))
 
 
 def _follow(

@@ -2,17 +2,17 @@
 
 A sandbox serves one fold or one data job. A fold's commands are `load`, `train`, `validate` and
 `test`, in this order, and what was trained stays in the process between them. A data job's are
-`split_csv`, or `add_files` as often as it takes and then `split_reader`; or `score_fold` for each
-fold of a submission and then `score_bagged`.
+`split_csv`, or `add_files` as often as it takes and then `split_reader` or `split_kit`; or
+`score_fold` for each fold of a submission and then `score_bagged`.
 
 Each takes what JSON can say, and open files by name: inputs to read or map, outputs to write.
 Each returns what JSON can say. Errors of the author are `ProgramError`; everything else is ours.
 """
 
+import contextlib
 import importlib
 import os
 import shutil
-import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +22,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from datarun_client.file_names import READER_FILE
+from datarun_client.file_names import KIT_FILES, READER_FILE, TEST_FILES, TRAIN_FILES
 from datarun_client.states import FailureKind, WorkflowElement
 from datarun_worker import child
 from datarun_worker.datasets import SplitData, read_csv, split_data
 from datarun_worker.errors import ProgramError
+from datarun_worker.kit_files import KitReading
 from datarun_worker.parts import Labels, dump_features, dump_labels, load_features
 from datarun_worker.predictions import convert_predictions, write_predictions
-from datarun_worker.readers import SpecificReader
+from datarun_worker.readers import KIT_PATH, SpecificReader
+from datarun_worker.tars import unpack_tar, write_tar
 from datarun_worker.tracebacks import author_code
 from datarun_worker.workflow import Workflow, choose_form, take_rows
 
 if TYPE_CHECKING:
+    from datarun_worker.kit_scorers import ScoredKitSubmission
     from datarun_worker.scorers import ScoredSubmission
 
 Arguments = Mapping[str, Any]
@@ -73,8 +76,28 @@ class Fold:
         return self.reader if self.reader is not None and self.reader.trains_itself else None
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """What stays in the process from one command of a scoring to the next.
+
+    Attributes
+    ----------
+    scored : ScoredSubmission or ScoredKitSubmission
+    reader : SpecificReader or None
+        The kit's, if its score types are used.
+    """
+
+    scored: "ScoredSubmission | ScoredKitSubmission"
+    reader: SpecificReader | None
+
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        """Run what may be code of a kit."""
+        return contextlib.nullcontext() if self.reader is None else self.reader.running()
+
+
 _fold: Fold | None = None
-_scored: "ScoredSubmission | None" = None
+_folder: Path | None = None
+_scoring: Scoring | None = None
 
 
 def load(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
@@ -86,7 +109,8 @@ def load(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
         ``workflow_elements``, a list of words.
     inputs : mapping
         ``X_train``; ``y_train``, the labels of the train rows alone unless the reader trains by
-        itself; ``train_is``, int64; and ``specific.py`` if the data set has a reader.
+        itself; ``train_is``, int64; ``specific.py`` if the data set has a reader; ``kit_files`` if
+        that is a kit's, and ``train_files`` if X names files of it.
     outputs : mapping
         None.
     """
@@ -94,9 +118,9 @@ def load(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
     source = child.SOURCE
     if source is None:
         raise RuntimeError("a fold was begun before its submission's files were there")
-    reader = None
-    if READER_FILE in inputs:
-        reader = SpecificReader(_place_reader(inputs[READER_FILE]), source)
+    reader = _load_reader(inputs, source) if READER_FILE in inputs else None
+    if TRAIN_FILES in inputs:
+        unpack_tar(inputs[TRAIN_FILES], _data_folder())
     elements = tuple(WorkflowElement(word) for word in arguments["workflow_elements"])
     X = load_features(inputs["X_train"])
     y = Labels.read(inputs["y_train"]).load()
@@ -144,7 +168,17 @@ def validate(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, A
 
 
 def test(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
-    """Predict the held-out test set, ``X_test``; otherwise as `validate`."""
+    """Predict the held-out test set; otherwise as `validate`.
+
+    Parameters
+    ----------
+    arguments, outputs : mapping
+        As of `validate`.
+    inputs : mapping
+        ``X_test``, and ``test_files`` if it names files of a kit.
+    """
+    if TEST_FILES in inputs:
+        unpack_tar(inputs[TEST_FILES], _data_folder())
     return _predict(inputs["X_test"], arguments["n_rows"], outputs["predictions"])
 
 
@@ -204,13 +238,53 @@ def split_reader(arguments: Arguments, inputs: Files, outputs: Files) -> dict[st
     dict
         ``n_train``, ``n_test``, and ``n_prepared``, how many files the tar holds.
     """
-    reader = SpecificReader(_place_reader(inputs[READER_FILE]))
+    reader = SpecificReader(_place_reader(inputs[READER_FILE], Path("reader")))
     folder = _data_folder()
     before = _list_files(folder)
-    parts = reader.read_data(folder)
+    reader.prepare_data(str(folder))
+    parts = SplitData(*reader.read_train_data(str(folder)), *reader.read_test_data(str(folder)))
     written = [path for path, stamp in _list_files(folder).items() if before.get(path) != stamp]
-    _write_tar(folder, written, outputs["prepared"])
+    write_tar(folder, written, outputs["prepared"])
     return {**_write_parts(parts, outputs, reader.trains_itself), "n_prepared": len(written)}
+
+
+def split_kit(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
+    """Let a RAMP kit's ``problem.py`` split it, and sort its files by who is given them.
+
+    Parameters
+    ----------
+    arguments, inputs : mapping
+        As of `split_reader`.
+    outputs : mapping
+        As of `split_csv`, and tars: ``kit_files``, ``train_files``, ``test_files``.
+
+    Returns
+    -------
+    dict
+        ``n_train``, ``n_test``; ``metrics``, the names of its score types; and
+        ``n_train_files``, ``n_test_files``.
+    """
+    folder = _place_reader(inputs[READER_FILE], _data_folder())
+    reading = KitReading(folder)
+    reader = SpecificReader.of_kit(folder)
+    reading.end_import()
+    reader.prepare_data(KIT_PATH)
+    train = reader.read_train_data(KIT_PATH)
+    reading.begin_test_data()
+    test = reader.read_test_data(KIT_PATH)
+    given = reading.choose_files(train[0], test[0])
+    for part, names in (
+        (KIT_FILES, given.kit),
+        (TRAIN_FILES, given.train),
+        (TEST_FILES, given.test),
+    ):
+        write_tar(folder, names, outputs[part])
+    return {
+        **_write_parts(SplitData(*train, *test), outputs, reader.trains_itself),
+        "metrics": reader.list_score_types(),
+        "n_train_files": len(given.train),
+        "n_test_files": len(given.test),
+    }
 
 
 def score_fold(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
@@ -222,7 +296,7 @@ def score_fold(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str,
         ``metrics``, ``workflow_elements``, ``full_train_shape``, ``test_shape``
     inputs : mapping
         ``y_train``, ``y_test``, ``full_train``, ``test``: raw float64; ``train_is``, ``test_is``:
-        raw int64.
+        raw int64; of a kit, whose own score types are then used, ``specific.py``, ``kit_files``.
     outputs : mapping
         None.
 
@@ -231,17 +305,9 @@ def score_fold(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str,
     dict
         ``scores`` by metric and part; ``errors`` by metric.
     """
-    global _scored
-    if _scored is None:
-        # Scorers take long to import, and no fold needs them.
-        from datarun_worker.scorers import ScoredSubmission
-
-        _scored = ScoredSubmission(
-            arguments["metrics"],
-            [WorkflowElement(word) for word in arguments["workflow_elements"]],
-            np.asarray(Labels.read(inputs["y_train"]).load()),
-            np.asarray(Labels.read(inputs["y_test"]).load()),
-        )
+    global _scoring
+    if _scoring is None:
+        _scoring = _load_scoring(arguments, inputs)
     full_train, test = (
         np.frombuffer(_read_all(inputs[name]), "<f8").reshape(arguments[f"{name}_shape"])
         for name in ("full_train", "test")
@@ -249,15 +315,18 @@ def score_fold(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str,
     train_is, test_is = (
         np.frombuffer(_read_all(inputs[name]), "<i8") for name in ("train_is", "test_is")
     )
-    scores = _scored.score_fold(full_train, test, train_is, test_is)
-    return {"scores": scores, "errors": _scored.errors}
+    with _scoring.running():
+        scores = _scoring.scored.score_fold(full_train, test, train_is, test_is)
+    return {"scores": scores, "errors": _scoring.scored.errors}
 
 
 def score_bagged(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
     """Score the mean predictions of the folds that were scored; otherwise as `score_fold`."""
-    if _scored is None:
+    if _scoring is None:
         return {"scores": {}, "errors": {}}
-    return {"scores": _scored.score_bagged(), "errors": _scored.errors}
+    with _scoring.running():
+        scores = _scoring.scored.score_bagged()
+    return {"scores": scores, "errors": _scoring.scored.errors}
 
 
 COMMANDS: dict[str, Callable[[Arguments, Files, Files], dict[str, Any]]] = {
@@ -268,6 +337,7 @@ COMMANDS: dict[str, Callable[[Arguments, Files, Files], dict[str, Any]]] = {
     "split_csv": split_csv,
     "add_files": add_files,
     "split_reader": split_reader,
+    "split_kit": split_kit,
     "score_fold": score_fold,
     "score_bagged": score_bagged,
 }
@@ -302,17 +372,44 @@ def _load_element(element: WorkflowElement) -> ModuleType:
         ) from None
 
 
-def _place_reader(descriptor: int) -> Path:
-    folder = Path("reader").absolute()
-    folder.mkdir()
+def _load_scoring(arguments: Arguments, inputs: Files) -> Scoring:
+    # Scorers take long to import, and no fold needs them.
+    from datarun_worker.kit_scorers import ScoredKitSubmission
+    from datarun_worker.scorers import ScoredSubmission
+
+    # Before the labels, which may be of its classes.
+    reader = _load_reader(inputs, None) if READER_FILE in inputs else None
+    y_train, y_test = (Labels.read(inputs[name]).load() for name in ("y_train", "y_test"))
+    if reader is not None:
+        return Scoring(ScoredKitSubmission(reader.problem, y_train, y_test), reader)
+    metrics = arguments["metrics"]
+    elements = [WorkflowElement(word) for word in arguments["workflow_elements"]]
+    return Scoring(
+        ScoredSubmission(metrics, elements, np.asarray(y_train), np.asarray(y_test)), None
+    )
+
+
+def _load_reader(inputs: Files, source: Path | None) -> SpecificReader:
+    if KIT_FILES not in inputs:
+        return SpecificReader(_place_reader(inputs[READER_FILE], Path("reader")), source)
+    unpack_tar(inputs[KIT_FILES], _data_folder())
+    return SpecificReader.of_kit(_place_reader(inputs[READER_FILE], _data_folder()), source)
+
+
+def _place_reader(descriptor: int, folder: Path) -> Path:
+    folder = folder.absolute()
+    folder.mkdir(exist_ok=True)
     (folder / READER_FILE).write_bytes(_read_all(descriptor))
     return folder
 
 
 def _data_folder() -> Path:
-    folder = Path("data").absolute()
-    folder.mkdir(exist_ok=True)
-    return folder
+    """Make the folder of a data set's files; a kit is read in it, where this still finds it."""
+    global _folder
+    if _folder is None:
+        _folder = Path("data").absolute()
+        _folder.mkdir()
+    return _folder
 
 
 def _read_all(descriptor: int) -> bytes:
@@ -329,16 +426,6 @@ def _list_files(folder: Path) -> dict[str, tuple[int, int, int]]:
             stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
             stamps[path.relative_to(folder).as_posix()] = stamp
     return stamps
-
-
-def _write_tar(folder: Path, names: list[str], output: int) -> None:
-    with os.fdopen(os.dup(output), "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
-        for name in names:
-            member = tar.gettarinfo(folder / name, arcname=name)
-            # The same files make the same tar, whoever writes it and when.
-            member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
-            with (folder / name).open("rb") as content:
-                tar.addfile(member, content)
 
 
 def _write_parts(parts: SplitData, outputs: Files, trains_itself: bool = False) -> dict[str, Any]:

@@ -6,9 +6,10 @@ set trains submissions in its own way, ``train_submission(module_path, X, y, tra
 ``test_submission(trained, X, test_is)``.
 
 A RAMP kit's ``problem.py`` is such a file, too: it has a `workflow` whose methods train and test,
-`Predictions` that say which shape predictions have, and nothing to prepare. Its `path` is the
-kit's folder. Its `module_path` is a folder as well, from which RAMP's workflows load each element
-by themselves.
+`Predictions` that say which shape predictions have, `score_types`, and nothing to prepare. It runs
+as `ramp-test` runs it: in the kit's folder, or what is given of that (`kit_files`), with ``.`` as
+its `path`. Its `module_path` is a folder as well, from which RAMP's workflows load each element by
+themselves.
 
 Its author is the organizer, not the submission's: what it raises is a `data_error`, unless the
 exception came through the submission's files. In a kit's workflow a library stands between both:
@@ -17,22 +18,29 @@ what comes through neither's files is the submission's fault there, such as a fi
 
 import contextlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from datarun_client.file_names import READER_FILE
+from datarun_client.metrics import MAX_SCORE_NAME, MAX_SCORE_TYPES
 from datarun_client.states import FailureKind
+from datarun_client.workflow_elements import KIT_FILE
 from datarun_worker import tracebacks
-from datarun_worker.datasets import SplitData
 from datarun_worker.errors import ProgramError
+
+KIT_PATH = "."
+"""What a kit's functions are told of where the kit is: the working folder."""
 
 _MODULE = Path(READER_FILE).stem
 _RAMP = "rampwf"
+_EXTERNAL_IMPORTS = "external_imports"
 
 
 class SpecificReader:
@@ -49,7 +57,7 @@ class SpecificReader:
     def __init__(self, folder: Path, submission_folder: Path | None = None) -> None:
         self._folder = folder
         self._submission_folder = submission_folder
-        with self._reader_code():
+        with self.running():
             spec = importlib.util.spec_from_file_location(_MODULE, folder / READER_FILE)
             assert spec is not None  # noqa: S101 - a .py file has a loader
             assert spec.loader is not None  # noqa: S101
@@ -67,23 +75,77 @@ class SpecificReader:
         self._workflow = None if all(defined) else self._find_workflow()
         self.trains_itself = all(defined) or self._workflow is not None
 
-    def read_data(self, data_folder: Path) -> SplitData:
-        """Let the reader prepare and read its data set.
+    @classmethod
+    def of_kit(cls, folder: Path, submission_folder: Path | None = None) -> Self:
+        """Read a kit's `problem.py` as `ramp-test` does; parameters as of the class.
+
+        From then on the kit's folder is the working folder.
+        """
+        os.chdir(folder)
+        if Path(_EXTERNAL_IMPORTS).is_dir():
+            sys.path.append(str(folder / _EXTERNAL_IMPORTS))
+        # A module that is read again for its bytecode's sake would look as if nobody read it.
+        sys.dont_write_bytecode = True
+        return cls(folder, submission_folder)
+
+    def prepare_data(self, path: str) -> None:
+        """Let the reader prepare its data set, in whose folder it may write.
 
         Parameters
         ----------
-        data_folder : Path
-            The data set's files; the reader may write into it.
+        path : str
+            The data set's files.
 
         Raises
         ------
         ProgramError
             `data_error`
         """
-        path = str(data_folder)
         if self._workflow is None or self._defines("prepare_data"):
             self._call("prepare_data", path)
-        return SplitData(*self._get("get_train_data", path), *self._get("get_test_data", path))
+
+    def read_train_data(self, path: str) -> tuple[Any, Any]:
+        """Let the reader read X and y of the train set; otherwise as `prepare_data`."""
+        return self._get("get_train_data", path)
+
+    def read_test_data(self, path: str) -> tuple[Any, Any]:
+        """Let the reader read X and y of the test set; otherwise as `prepare_data`."""
+        return self._get("get_test_data", path)
+
+    def list_score_types(self) -> list[str]:
+        """List the names of a kit's score types, the official one first.
+
+        Raises
+        ------
+        ProgramError
+            `data_error`, if they can't be used.
+        """
+        with self.running():
+            names = [score_type.name for score_type in getattr(self._module, "score_types", ())]
+        if names and not self._defines("Predictions"):
+            text = f"{KIT_FILE} defines no Predictions, which its score types need."
+            raise ProgramError(FailureKind.DATA_ERROR, text)
+        if len(names) > MAX_SCORE_TYPES:
+            text = f"There are {len(names)} score types; have {MAX_SCORE_TYPES} at most."
+            raise ProgramError(FailureKind.DATA_ERROR, text)
+        for name in names:
+            if (
+                not isinstance(name, str)
+                or not name.isprintable()
+                or not 1 <= len(name) <= MAX_SCORE_NAME
+                or names.count(name) > 1
+            ):
+                raise ProgramError(
+                    FailureKind.DATA_ERROR,
+                    f"The score type {str(name)[:MAX_SCORE_NAME]!r} needs a name of its own, of 1 "
+                    f"to {MAX_SCORE_NAME} printable characters.",
+                )
+        return names
+
+    @property
+    def problem(self) -> ModuleType:
+        """The reader's module."""
+        return self._module
 
     def train(self, module_path: str, X: Any, y: Any, train_is: npt.NDArray[np.int64]) -> Any:
         """Let the reader train a submission.
@@ -103,7 +165,7 @@ class SpecificReader:
         """
         if self._workflow is None:
             return self._call("train_submission", module_path, X, y, train_is)
-        with self._reader_code(runs_submission=True):
+        with self.running(runs_submission=True):
             return self._workflow.train_submission(str(self._submission_folder), X, y, train_is)
 
     def predict(self, trained: Any, X: Any, n_rows: int) -> Any:
@@ -116,7 +178,7 @@ class SpecificReader:
         """
         if self._workflow is None:
             return self._call("test_submission", trained, X, np.arange(n_rows))
-        with self._reader_code(runs_submission=True):
+        with self.running(runs_submission=True):
             values = self._workflow.test_submission(trained, X)
         if self._defines("Predictions"):
             try:
@@ -140,7 +202,8 @@ class SpecificReader:
                 FailureKind.DATA_ERROR, f"{READER_FILE}: {name}(path) must return X and y."
             )
         X, y = data
-        if _count_rows(X) != _count_rows(y):
+        # A kit's workflow knows what X is: a folder and names in it, or a longer series than y.
+        if self._workflow is None and _count_rows(X) != _count_rows(y):
             raise ProgramError(
                 FailureKind.DATA_ERROR,
                 f"{READER_FILE}: {name}(path) returned {_count_rows(X)} rows of X and "
@@ -151,15 +214,21 @@ class SpecificReader:
     def _call(self, name: str, *arguments: Any) -> Any:
         if not self._defines(name):
             raise ProgramError(FailureKind.DATA_ERROR, f"{READER_FILE} defines no {name}.")
-        with self._reader_code():
+        with self.running():
             return getattr(self._module, name)(*arguments)
 
     def _defines(self, name: str) -> bool:
         return callable(getattr(self._module, name, None))
 
     @contextlib.contextmanager
-    def _reader_code(self, runs_submission: bool = False) -> Iterator[None]:
-        """Run code of the reader, or a kit's workflow that runs a submission."""
+    def running(self, runs_submission: bool = False) -> Iterator[None]:
+        """Run code of the reader, or a kit's workflow that runs a submission.
+
+        Raises
+        ------
+        ProgramError
+            `data_error`, or what the submission is at fault of.
+        """
         try:
             yield
         except (ProgramError, MemoryError):

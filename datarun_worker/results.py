@@ -105,6 +105,8 @@ class SplitResult:
         The parts; the API has their content already.
     failure_kind : FailureKind or None
         `platform_error` if the error is ours; otherwise it is the data set's.
+    metrics : sequence of str
+        The names of a kit's score types.
     """
 
     error: str | None
@@ -112,6 +114,7 @@ class SplitResult:
     n_test: int | None = None
     files: Sequence[FileEntry] = ()
     failure_kind: FailureKind | None = None
+    metrics: Sequence[str] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """Write it as the API takes it."""
@@ -125,6 +128,7 @@ class SplitResult:
             "files": [
                 {"name": file.name, "sha256": file.sha256, "size": file.size} for file in self.files
             ],
+            "metrics": list(self.metrics),
         }
 
 
@@ -170,6 +174,20 @@ class ScoringResult:
 
 def _encode(predictions: Predictions | None) -> str | None:
     return None if predictions is None else encode_predictions(predictions)
+
+
+def read_metrics(value: Mapping[str, Any]) -> tuple[str, ...]:
+    """Read what a kit is scored by, as a sandbox answered it, believing nothing.
+
+    Raises
+    ------
+    WorkerError
+        If these are no names.
+    """
+    metrics = value.get("metrics", [])
+    if not isinstance(metrics, list) or not all(isinstance(name, str) for name in metrics):
+        raise WorkerError("The sandbox answered no names of score types.")
+    return tuple(metrics)
 
 
 def read_scores(value: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:

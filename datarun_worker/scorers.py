@@ -24,6 +24,9 @@ from datarun_worker.predictions import Predictions
 
 Scores = dict[str, dict[str, float | None]]
 
+MAX_ERROR = 300
+"""Characters that are kept of what a metric says."""
+
 
 class PredictedClassifier(ClassifierMixin, BaseEstimator):
     """A classifier that looks its probabilities up.
@@ -236,7 +239,7 @@ class ScoredSubmission:
         except Exception as error:
             # A metric that doesn't fit the data set is the organizer's to hear of, whatever
             # scikit-learn raises for it.
-            self.errors.setdefault(metric, str(error).partition("\n")[0][:300])
+            self.errors.setdefault(metric, str(error).partition("\n")[0][:MAX_ERROR])
             return None
         return score if math.isfinite(score) else None
 

@@ -16,8 +16,6 @@ from datarun_client.commands.connection import open_client
 from datarun_client.commands.output import json_option, print_json, print_table
 from datarun_client.commands.words import SHARE, NumberOrName, random_state_option
 from datarun_client.errors import DatarunError
-from datarun_client.kit_scores import KitScores, Scores, score_run
-from datarun_client.kits import Kit
 from datarun_worker.errors import ProgramError
 from datarun_worker.predictions import Predictions
 
@@ -118,16 +116,11 @@ class HeldOutLabels:
 
 @click.command()
 @click.argument("submission", type=click.IntRange(0))
-@click.option(
-    "--kit",
-    "kit_folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Your copy of the RAMP kit that it is for; nothing else is needed then.",
-)
-@click.option("--data", "data_set", type=NumberOrName(), help="Its data set.")
+@click.option("--data", "data_set", required=True, type=NumberOrName(), help="Its data set.")
 @click.option(
     "--file",
     "path",
+    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Your copy of the data set's CSV.",
 )
@@ -143,23 +136,17 @@ class HeldOutLabels:
 @json_option
 def score(
     submission: int,
-    kit_folder: Path | None,
-    data_set: int | str | None,
-    path: Path | None,
+    data_set: int | str,
+    path: Path,
     held_out_test: float,
     random_state: int,
     as_json: bool,
 ) -> None:
     """Score a submission on the held-out rows, whose labels are in your copy of the data.
 
-    Accuracy for probabilities of classes, root of the mean squared error for numbers; with --kit
-    the kit's own scores of the train, validation and held-out rows, as of ramp-test.
+    Accuracy for probabilities of classes, root of the mean squared error for numbers. If its data
+    set has metrics, `datarun scores` shows what the server has scored itself.
     """
-    if kit_folder is not None:
-        show_kit_scores(score_run(Kit(kit_folder), open_client().get_run(submission)), as_json)
-        return
-    if data_set is None or path is None:
-        raise click.UsageError("Give --data NAME and --file CSV, or --kit FOLDER.")
     client = open_client()
     run, raw_data = client.get_run(submission), client.get_raw_data(data_set)
     labels = HeldOutLabels.read(path, raw_data.target_column, held_out_test, random_state)
@@ -180,32 +167,3 @@ def describe_mean(scores: list[Score]) -> str:
     """Say the mean of scores of one kind."""
     mean = float(np.mean([found.value for found in scores]))
     return f"Mean of {len(scores)} folds on the held-out rows: {Score(scores[0].name, mean)}"
-
-
-def show_kit_scores(scores: KitScores, as_json: bool) -> None:
-    """Print a kit's scores: to all digits for programs, as the kit rounds them for people."""
-    if as_json:
-        print_json(scores)
-        return
-    tables: list[tuple[object, Scores]] = [
-        *scores.folds.items(),
-        ("mean", scores.mean),
-        ("std", scores.std),
-        ("bagged", scores.bagged),
-    ]
-    print_table(
-        ("fold", "step", *scores.precisions),
-        [
-            (
-                fold,
-                step,
-                # The deviation has a digit more, as in ramp-test.
-                *(
-                    round(values[name], digits + (fold == "std"))
-                    for name, digits in scores.precisions.items()
-                ),
-            )
-            for fold, found in tables
-            for step, values in found.items()
-        ],
-    )

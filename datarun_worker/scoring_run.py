@@ -10,7 +10,7 @@ from datarun_worker.sandbox import Reply, Sandbox
 
 
 def run_scoring(
-    claim: ScoringClaim, sandbox: Sandbox, labels: Mapping[str, int], folds: Iterable[ScoredFold]
+    claim: ScoringClaim, sandbox: Sandbox, files: Mapping[str, int], folds: Iterable[ScoredFold]
 ) -> ScoringResult:
     """Score folds, and the mean of their predictions, in a sandbox.
 
@@ -19,22 +19,22 @@ def run_scoring(
     claim : ScoringClaim
     sandbox : Sandbox
         No submission is in it.
-    labels : mapping of str to int
-        Descriptors of ``y_train`` and ``y_test``.
+    files : mapping of str to int
+        Descriptors of ``y_train`` and ``y_test``; of a kit, of its reader and ``kit_files`` too.
     folds : iterable of ScoredFold
         One at a time is held.
 
     Raises
     ------
     SubmissionFailure
-        If the labels are at fault.
+        If the labels or a kit's score types are at fault.
     WorkerError
         If the sandbox answers something else than scores.
     """
     scores = {}
     errors: dict[str, str] = {}
     for fold in folds:
-        reply = _score_fold(claim, sandbox, labels, fold)
+        reply = _score_fold(claim, sandbox, files, fold)
         scores[fold.name] = read_scores(reply.value)
         errors |= read_errors(reply.value)
     reply = sandbox.call("score_bagged", {}, {}, {})
@@ -45,7 +45,7 @@ def run_scoring(
 
 
 def _score_fold(
-    claim: ScoringClaim, sandbox: Sandbox, labels: Mapping[str, int], fold: ScoredFold
+    claim: ScoringClaim, sandbox: Sandbox, files: Mapping[str, int], fold: ScoredFold
 ) -> Reply:
     arguments = {
         "metrics": list(claim.metrics),
@@ -64,4 +64,4 @@ def _score_fold(
             name: stack.enter_context(memory_file(name, array.tobytes()))
             for name, array in contents.items()
         }
-        return sandbox.call("score_fold", arguments, {**labels, **inputs}, {})
+        return sandbox.call("score_fold", arguments, {**files, **inputs}, {})

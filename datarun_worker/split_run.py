@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from datarun_client.file_names import READER_FILE
+from datarun_client.file_names import KIT_FILES, READER_FILE, TEST_FILES, TRAIN_FILES
 from datarun_client.states import FailureKind, Reader
 from datarun_worker.claims import SplitClaim
 from datarun_worker.errors import PartError, ProgramError
 from datarun_worker.parts import Labels
+from datarun_worker.results import read_metrics
 from datarun_worker.sandbox import Reply, Sandbox
 
 FILES_PER_MESSAGE = 32
@@ -20,9 +21,21 @@ MAX_LABELS = 1 << 30
 """Bytes of labels that are read outside a sandbox: a file with holes costs a reader nothing."""
 
 
+_MORE_PARTS = {
+    Reader.CSV: (),
+    Reader.SPECIFIC: (PREPARED,),
+    Reader.KIT: (KIT_FILES, TRAIN_FILES, TEST_FILES),
+}
+_EMPTY_UNLESS = {
+    PREPARED: "n_prepared",
+    TRAIN_FILES: "n_train_files",
+    TEST_FILES: "n_test_files",
+}
+
+
 def name_parts(claim: SplitClaim) -> tuple[str, ...]:
     """Name the files that a split may write."""
-    return (*SPLIT_PARTS, PREPARED) if claim.reader is Reader.SPECIFIC else SPLIT_PARTS
+    return (*SPLIT_PARTS, *_MORE_PARTS[claim.reader])
 
 
 def run_split(
@@ -30,7 +43,7 @@ def run_split(
     sandbox: Sandbox,
     files: Mapping[str, int],
     outputs: dict[str, BinaryIO],
-) -> None:
+) -> tuple[str, ...]:
     """Split a data set in a sandbox.
 
     Parameters
@@ -40,7 +53,12 @@ def run_split(
     files : mapping of str to int
         Descriptors of the raw files.
     outputs : dict of str to binary file
-        Empty files for `name_parts`; the one that stays empty is taken out.
+        Empty files for `name_parts`; those that hold nothing are taken out.
+
+    Returns
+    -------
+    tuple of str
+        The names of a kit's score types.
 
     Raises
     ------
@@ -49,10 +67,12 @@ def run_split(
     ProgramError
         If it has not the files that it needs.
     """
-    split = _split_with_reader if claim.reader is Reader.SPECIFIC else _split_csv
+    split = _split_with_reader if claim.reader.is_own else _split_csv
     reply = split(claim, sandbox, files, outputs)
-    if not reply.value.get("n_prepared"):
-        outputs.pop(PREPARED, None)
+    for part, count in _EMPTY_UNLESS.items():
+        if not reply.value.get(count):
+            outputs.pop(part, None)
+    return read_metrics(reply.value)
 
 
 def _split_csv(
@@ -86,7 +106,8 @@ def _split_with_reader(
         batch = names[start : start + FILES_PER_MESSAGE]
         sandbox.call("add_files", {}, {name: files[name] for name in batch})
     inputs = {READER_FILE: files[READER_FILE]}
-    return sandbox.call("split_reader", {}, inputs, _descriptors(outputs))
+    command = "split_kit" if claim.reader is Reader.KIT else "split_reader"
+    return sandbox.call(command, {}, inputs, _descriptors(outputs))
 
 
 def _descriptors(files: Mapping[str, BinaryIO]) -> dict[str, int]:

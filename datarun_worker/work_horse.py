@@ -16,6 +16,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -386,10 +387,10 @@ class WorkHorse:
                 for name in name_parts(claim)
             }
             with self._open_sandbox(claim, attempt, {}) as sandbox:
-                run_split(claim, sandbox, files, outputs)
+                metrics = run_split(claim, sandbox, files, outputs)
                 # Nobody is left who could change what is hashed now.
                 sandbox.close()
-            return self._keep_parts(claim, attempt, outputs)
+            return replace(self._keep_parts(claim, attempt, outputs), metrics=metrics)
 
     def _keep_parts(
         self, claim: SplitClaim, attempt: Attempt, outputs: Mapping[str, BinaryIO]
@@ -418,7 +419,7 @@ class WorkHorse:
             raise
         except SubmissionFailure as failure:
             attempt.check()
-            # No submission runs here; what the labels of a reader bring along is its fault.
+            # No submission runs here; what a reader's labels or score types do is its fault.
             return ScoringResult(failure.message)
         except Exception as error:
             self._is_in_doubt = True
@@ -427,12 +428,12 @@ class WorkHorse:
 
     def _open_scoring(self, claim: ScoringClaim, attempt: Attempt) -> ScoringResult:
         with contextlib.ExitStack() as stack:
-            labels = {
+            files = {
                 entry.name: stack.enter_context(self._open(Folder.DATA_JOBS, attempt, entry))
                 for entry in claim.files
             }
             sandbox = stack.enter_context(self._open_sandbox(claim, attempt, {}))
-            return run_scoring(claim, sandbox, labels, self._fetch_scored(claim, attempt))
+            return run_scoring(claim, sandbox, files, self._fetch_scored(claim, attempt))
 
     def _fetch_scored(self, claim: ScoringClaim, attempt: Attempt) -> Iterator[ScoredFold]:
         """Fetch the folds of a scoring, one after the other; those that ran again are left out."""

@@ -23,7 +23,7 @@ from datarun_api.schemas import (
     TaskSchema,
 )
 from datarun_api.wire import RAW_DATA_FIELDS, dump_raw_data
-from datarun_client.states import Reader, Role
+from datarun_client.states import Role
 
 blueprint = Blueprint("rawdata", __name__, description="Data sets and their splits.")
 
@@ -81,7 +81,7 @@ class SplitTrainTest(MethodView):
     @blueprint.alt_response(409, schema=ErrorSchema, description="Folds rely on another split.")
     def post(self, payload: dict[str, Any]) -> tuple[Response, int]:
         """Ask for the split of a data set; a job does it."""
-        raw_data, started = request_split(get_account().namespace, reader=Reader.CSV, **payload)
+        raw_data, started = request_split(get_account().namespace, by_own_reader=False, **payload)
         return jsonify(task_id=raw_data.split_job_id), 201 if started else 200
 
 
@@ -97,7 +97,5 @@ class CustomSplitTrainTest(MethodView):
     @blueprint.alt_response(409, schema=ErrorSchema, description="Folds rely on another split.")
     def post(self, payload: dict[str, Any]) -> tuple[Response, int]:
         """Ask for the split by the data set's own reader; a job does it."""
-        raw_data, started = request_split(
-            get_account().namespace, reader=Reader.SPECIFIC, **payload
-        )
+        raw_data, started = request_split(get_account().namespace, by_own_reader=True, **payload)
         return jsonify(task_id=raw_data.split_job_id), 201 if started else 200

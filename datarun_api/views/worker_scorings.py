@@ -23,7 +23,7 @@ from datarun_api.scoring import (
     finish_scoring,
     get_running_scoring,
     get_scored_fold,
-    list_labels,
+    list_scoring_files,
     release_scoring,
     renew_scoring_lease,
 )
@@ -61,14 +61,16 @@ class ScoringClaim(MethodView):
 
 @blueprint.route(f"{SCORING}/files/<sha256>/")
 class ScoringFile(MethodView):
-    """The labels of a claimed scoring."""
+    """The files of a claimed scoring."""
 
     @allow(Role.WORKER)
     @blueprint.response(200, BINARY, content_type=BYTES)
     def get(self, owner: int, databoard_s: int, attempt: int, sha256: str) -> Response:
-        """Fetch the labels of the train or of the test set."""
+        """Fetch labels, or what a kit's score types need."""
         demand_data_jobs()
-        return send_stored(sha256, list_labels(get_running_scoring(owner, databoard_s, attempt)))
+        return send_stored(
+            sha256, list_scoring_files(get_running_scoring(owner, databoard_s, attempt))
+        )
 
 
 @blueprint.route(f"{SCORING}/folds/<{ID}:databoard_sf_id>/")

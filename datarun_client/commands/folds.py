@@ -1,7 +1,7 @@
 """`datarun show`, `logs`, `cancel` and `rerun`: single folds."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -18,10 +18,11 @@ from datarun_client.commands.output import (
     print_pairs,
     print_table,
 )
+from datarun_client.commands.scores import describe_score
 from datarun_client.errors import ConflictError
 from datarun_client.exit_codes import ExitCode
 from datarun_client.records import Attempt, Fold
-from datarun_client.states import State
+from datarun_client.states import ScorePart, State
 from datarun_client.waiting import Patience
 
 folds_argument = click.argument("folds", nargs=-1, type=click.IntRange(0), metavar="[FOLDS]...")
@@ -138,6 +139,7 @@ def show_fold(fold: Fold) -> None:
             ("train memory", describe_bytes(measures.train_memory) or None),
             ("test memory", describe_bytes(measures.test_memory) or None),
             ("steps", ", ".join(map(_describe_step, fold.timings.items())) or None),
+            *((metric, _describe_scores(found)) for metric, found in fold.scores.items()),
         )
     )
 
@@ -168,6 +170,12 @@ def _describe(wall_time: float, cpu_time: float) -> str | None:
     if not wall_time:
         return None
     return f"{describe_seconds(wall_time)} ({describe_seconds(cpu_time) or '0 s'} of CPU)"
+
+
+def _describe_scores(found: Mapping[str, float | None]) -> str:
+    return ", ".join(
+        f"{part} {describe_score(found[part])}" for part in ScorePart if found.get(part) is not None
+    )
 
 
 def _describe_step(step: tuple[str, float]) -> str:

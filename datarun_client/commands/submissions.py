@@ -17,6 +17,7 @@ from datarun_client.commands.output import (
     print_json,
     print_table,
 )
+from datarun_client.commands.scores import SUMMARIES, describe_score
 from datarun_client.commands.words import NumberOrName, PriorityWord
 from datarun_client.exit_codes import ExitCode
 from datarun_client.kits import Kit
@@ -82,8 +83,6 @@ def submit(
         click.echo(f"Submission {number}, folds {first} to {last}.")
     if watch:
         watch_run(run, timeout, as_json)
-        if kit is not None and not as_json:
-            click.echo(f"Next: datarun score {number} --kit {kit.folder}")
     elif as_json:
         print_json(run.states())
     else:
@@ -159,19 +158,15 @@ def watch_run(run: Run, timeout: float | None, as_json: bool) -> None:
 def show_scores(submission: Submission) -> None:
     """Print a submission's scores, if its data set has metrics and they are there."""
     rows = [
-        (metric, part, *map(_write_score, (found["mean"], found["std"], found["bagged"])))
+        (metric, part, *(describe_score(found[name]) for name in SUMMARIES))
         for metric, parts in submission.scores.items()
         for part, found in parts.items()
     ]
     if rows:
         click.echo()
-        print_table(("metric", "rows", "mean", "std", "bagged"), rows, expendable=("std",))
+        print_table(("metric", "rows", *SUMMARIES), rows, expendable=("std",))
     if submission.scoring_error:
         click.echo(clean(submission.scoring_error))
-
-
-def _write_score(score: float | None) -> str:
-    return "" if score is None else f"{score:.4f}"
 
 
 def find_reasons(client: Client, folds: list[Fold]) -> list[Fold]:

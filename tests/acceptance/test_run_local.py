@@ -90,7 +90,10 @@ def compare(client, machine, data, data_set, folder):
     """Run a submission here and there, and compare predictions bit for bit."""
     run = client.submit(data, folder, cv=2, priority="H")
     results = [
-        result for _, result in run_submission(machine, data_set, read_source_files(folder), cv=2)
+        result
+        for _, result in run_submission(
+            machine, data_set, machine.split(data_set), read_source_files(folder), cv=2
+        )
     ]
 
     for result, entry in zip(results, run.wait(60).predictions(), strict=True):
@@ -145,8 +148,9 @@ def test_failures_have_a_workers_kinds_and_words(client, machine, site):
         for kind, source in sources.items()
     }
 
+    split = machine.split(data_set)
     found = {
-        kind: run_submission(machine, data_set, read_source_files(source), one_fold)
+        kind: run_submission(machine, data_set, split, read_source_files(source), one_fold)
         for kind, source in sources.items()
     }
 

@@ -74,14 +74,16 @@ def put_part(worker, raw_data: int, name: str, content: bytes, attempt: int = 1)
     return {"name": name, "sha256": sha256, "size": len(content)}
 
 
-def finish_split(worker, raw_data: int, attempt: int = 1) -> None:
-    """Claim a split and deliver its parts."""
+def finish_split(
+    worker, raw_data: int, attempt: int = 1, more: tuple[str, ...] = (), **changes: Any
+) -> None:
+    """Claim a split and deliver its parts, and some more."""
     assert claim_split(worker, raw_data, attempt).status_code == 200
     parts = [
         put_part(worker, raw_data, name, f"{name} of {raw_data}".encode(), attempt)
-        for name in ("X_train", "y_train", "X_test", "y_test")
+        for name in ("X_train", "y_train", "X_test", "y_test", *more)
     ]
-    payload = {"state": "DONE", "n_train": N_TRAIN, "n_test": N_TEST, "files": parts}
+    payload = {"state": "DONE", "n_train": N_TRAIN, "n_test": N_TEST, "files": parts} | changes
     response = deliver(worker, f"worker/splits/{raw_data}/{attempt}/result/", payload)
     assert response.status_code == 200, response.json
 

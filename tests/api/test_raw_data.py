@@ -108,7 +108,7 @@ def test_a_kits_problem_is_its_reader_and_its_elements_may_have_any_names(platfo
         "data/train.csv",
         "specific.py",
     ]
-    assert raw_data.reader is Reader.SPECIFIC
+    assert raw_data.reader is Reader.KIT
     same = make_raw_data(files=KIT, workflow_elements=elements)
     assert platform.post("rawdata/", same).status_code == 200
 
@@ -118,6 +118,13 @@ def test_no_file_of_a_kit_takes_the_place_of_its_reader(platform):
 
     assert response.status_code == 400
     assert "problem.py is kept as specific.py" in response.json["errors"]["files"][0]
+
+
+def test_a_kit_has_metrics_of_its_own(platform):
+    response = platform.post("rawdata/", make_raw_data(files=KIT, metrics=["accuracy"]))
+
+    assert response.status_code == 400
+    assert "score types of its problem.py" in response.json["errors"]["metrics"][0]
 
 
 @pytest.mark.parametrize("elements", ["", "a,", "../a", "a b/c", "a" * 61, ".a"])

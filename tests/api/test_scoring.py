@@ -9,19 +9,23 @@ from datarun_api.extensions import db, get_queues
 from datarun_api.models import Scoring
 from datarun_api.reconciler import enqueue_lost_scorings
 from datarun_client import PROTOCOL_HEADER
+from datarun_client.codec import encode_bytes
 from tests.api.payloads import (
     N_TRAIN,
     PAST,
     beat,
     claim_fold,
     deliver,
+    finish_split,
     make_failure,
     make_fold,
     make_raw_data,
+    post_raw_data,
     post_result,
     prepare,
     run_fold,
 )
+from tests.api.payloads import make_result as make_fold_result
 
 METRICS = ["accuracy", "neg_log_loss"]
 
@@ -116,6 +120,50 @@ def test_a_worker_gets_labels_and_folds(platform, worker, tested):
     assert worker.get(f"{path}/folds/12/").status_code == 404
     assert worker.post(f"{path}/lease/").status_code == 200
     assert claim(worker, platform).status_code == 204
+
+
+KIT = {"problem.py": encode_bytes(b""), "data/train.csv": encode_bytes(b"x")}
+SCORE_TYPES = ["weighted error [1]", "acc"]
+
+
+def test_a_kit_is_scored_by_the_score_types_that_its_split_found(platform, worker):
+    number = post_raw_data(platform, files=KIT)
+    assert platform.post("rawdata/customsplit/", {"raw_data_id": number}).status_code == 201
+    files = ("kit_files", "train_files", "test_files")
+    finish_split(worker, number, more=files, metrics=SCORE_TYPES)
+    platform.post("submissionfold/", make_fold(number))
+    given = claim_fold(worker, platform)
+    post_result(worker, platform, make_fold_result())
+
+    claimed = claim(worker, platform)
+
+    assert [entry["metrics"] for entry in platform.get("rawdata/").json] == [SCORE_TYPES]
+    assert platform.post("rawdata/", make_raw_data(files=KIT)).status_code == 200
+    parts = {"X_train", "y_train", "X_test", "specific.py", *files}
+    assert {file["name"] for file in given.json["data"]} == parts
+    assert (claimed.json["reader"], claimed.json["metrics"]) == ("kit", SCORE_TYPES)
+    needed = {"y_train", "y_test", "kit_files", "specific.py"}
+    assert {file["name"] for file in claimed.json["files"]} == needed
+    path = f"worker/scorings/{platform.id}/1/1/files"
+    for file in claimed.json["files"]:
+        assert worker.get(f"{path}/{file['sha256']}/").status_code == 200
+    scores = {name: {"train": 0.5, "validation": 0.25, "test": None} for name in SCORE_TYPES}
+    folds = [{"databoard_sf_id": 10, "attempt": 1, "scores": scores}]
+    assert finish(worker, platform, make_result(folds=folds, bagged=scores)).status_code == 200
+    summary = summarize(platform)
+    assert list(summary["scores"]) == SCORE_TYPES
+    assert summary["scores"]["acc"]["validation"]["bagged"] == 0.25
+    (listed,) = platform.get("submissionfold/?fields=databoard_sf_id,scores").json
+    assert listed == {"databoard_sf_id": 10, "scores": scores}
+
+
+@pytest.mark.parametrize("metrics", [["a"] * 2, [""], ["a\n"], ["x" * 61], ["1", 2]])
+def test_a_splits_score_types_have_names(platform, worker, metrics):
+    number = post_raw_data(platform, files=KIT)
+    platform.post("rawdata/customsplit/", {"raw_data_id": number})
+
+    with pytest.raises(AssertionError, match="metrics"):
+        finish_split(worker, number, metrics=metrics)
 
 
 def test_scores_stand_in_the_fold_and_in_the_summary(platform, worker, tested):

@@ -1,5 +1,7 @@
 """Kits as whoever has their folder uses them."""
 
+import sys
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -33,6 +35,9 @@ def make_kit(tmp_path):
         (tmp_path / "numbers/data").mkdir()
         (tmp_path / "numbers/data/train.txt").write_text("a b c")
         (tmp_path / "numbers/problem.py").write_text(problem)
+        (tmp_path / "numbers/tools.py").write_text("LABELS = [1, 2, 3]")
+        (tmp_path / "numbers/external_imports/more").mkdir(parents=True)
+        (tmp_path / "numbers/external_imports/more/sizes.py").write_text("SIZE = 3")
         (tmp_path / "numbers/notebook.ipynb").write_text("{}")
         return Kit(tmp_path / "numbers")
 
@@ -47,6 +52,8 @@ def test_a_kit_says_what_the_server_needs_of_it(make_kit):
     assert kit.list_files() == {
         "problem.py": kit.folder / "problem.py",
         "data/train.txt": kit.folder / "data/train.txt",
+        "external_imports/more/sizes.py": kit.folder / "external_imports/more/sizes.py",
+        "tools.py": kit.folder / "tools.py",
     }
 
 
@@ -61,6 +68,20 @@ def test_folds_are_those_of_the_kit(make_kit):
     for fold, rows in zip(folds, expected, strict=True):
         for found, wanted in zip(fold, rows, strict=True):
             np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_kit_runs_in_its_own_folder_with_what_it_imports_from_there(make_kit, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    head = """
+from pathlib import Path
+from more.sizes import SIZE
+
+assert SIZE == len(Path("data/train.txt").read_text().split())
+"""
+
+    folds = make_kit(head + PROBLEM.replace("yield [0, 1], [2]", "yield slice(2), slice(2, None)"))
+
+    assert [rows.tolist() for rows in folds.make_folds()[0]] == [[0, 1], [2]]
 
 
 def test_a_submission_is_found_in_its_kit_without_what_ramp_left_in_it(make_kit, tmp_path):
@@ -103,9 +124,8 @@ def test_what_is_wrong_with_a_kit_is_told(make_kit, problem, error, message):
     ("words", "status", "message"),
     [
         (["data", "add-kit", "."], ExitCode.FAILED, "no RAMP kit: it has no problem.py"),
-        (["score", "1", "--kit", "."], ExitCode.FAILED, "no RAMP kit: it has no problem.py"),
-        (["score", "1"], ExitCode.USAGE, "--kit FOLDER"),
-        (["score", "1", "--data", "wine"], ExitCode.USAGE, "--kit FOLDER"),
+        (["score", "1"], ExitCode.USAGE, "Missing option '--data'"),
+        (["score", "1", "--data", "wine"], ExitCode.USAGE, "Missing option '--file'"),
     ],
 )
 def test_a_wrong_command_line_is_told_before_anything_is_asked(

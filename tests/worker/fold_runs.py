@@ -8,13 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from datarun_client.file_names import READER_FILE
+from datarun_client.file_names import (
+    FOLD_PARTS,
+    KIT_FILES,
+    READER_FILE,
+    SCORING_PARTS,
+    TEST_FILES,
+    TRAIN_FILES,
+)
 from datarun_client.states import Reader, WorkflowElement
-from datarun_worker.claims import FoldClaim
+from datarun_worker.claims import FoldClaim, FoldName, ScoredFold, ScoringClaim
 from datarun_worker.fold_run import FoldInputs, FoldRun, labels_file, memory_file
 from datarun_worker.parts import Labels
-from datarun_worker.results import FoldResult, Phase
+from datarun_worker.results import FoldResult, Phase, ScoringResult
 from datarun_worker.sandbox import Engine, Limits
+from datarun_worker.scoring_run import run_scoring
 from datarun_worker.split_run import PREPARED, SPLIT_PARTS
 
 PREDICTIONS_LIMIT = 1 << 24
@@ -24,9 +32,12 @@ LIMITS = Limits(time=60)
 class Parts:
     """A data set's parts in a folder."""
 
-    def __init__(self, folder: Path, reader: bytes | None = None) -> None:
+    def __init__(
+        self, folder: Path, reader: bytes | None = None, kind: Reader = Reader.CSV
+    ) -> None:
         self.folder = folder
         self.reader = reader
+        self.kind = kind
 
     def labels(self, name: str) -> Labels:
         descriptor = os.open(self.folder / name, os.O_RDONLY)
@@ -64,10 +75,30 @@ def split_csv(
 def split_reader(
     engine: Engine, folder: Path, reader: str, files: Mapping[str, bytes]
 ) -> tuple[Parts, dict[str, Any]]:
+    return split(engine, folder, reader, files, "split_reader", (PREPARED,))
+
+
+def split_kit(
+    engine: Engine, folder: Path, reader: str, files: Mapping[str, bytes]
+) -> tuple[Parts, dict[str, Any]]:
+    more = (KIT_FILES, TRAIN_FILES, TEST_FILES)
+    parts, value = split(engine, folder, reader, files, "split_kit", more)
+    parts.kind = Reader.KIT
+    return parts, value
+
+
+def split(
+    engine: Engine,
+    folder: Path,
+    reader: str,
+    files: Mapping[str, bytes],
+    command: str,
+    more: tuple[str, ...],
+) -> tuple[Parts, dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         outputs = {
             part: stack.enter_context((folder / part).open("w+b")).fileno()
-            for part in (*SPLIT_PARTS, PREPARED)
+            for part in (*SPLIT_PARTS, *more)
         }
         inputs = {
             name: stack.enter_context(memory_file("raw", content))
@@ -76,8 +107,8 @@ def split_reader(
         specific = stack.enter_context(memory_file("reader", reader.encode()))
         sandbox = stack.enter_context(engine.open_sandbox({}, LIMITS))
         sandbox.call("add_files", {}, inputs)
-        reply = sandbox.call("split_reader", {}, {READER_FILE: specific}, outputs)
-    return Parts(folder, reader.encode()), reply.value
+        reply = sandbox.call(command, {}, {READER_FILE: specific}, outputs)
+    return Parts(folder, reader.encode(), Reader.SPECIFIC), reply.value
 
 
 class NoReporter:
@@ -104,7 +135,7 @@ def run_fold(
         lease=30.0,
         train_is=train_is,
         workflow_elements=tuple(map(WorkflowElement, elements)),
-        reader=Reader.SPECIFIC if parts.reader else Reader.CSV,
+        reader=parts.kind,
         time_limit=None,
         memory_limit=None,
         n_train=labels.n_rows,
@@ -119,7 +150,8 @@ def run_fold(
     with contextlib.ExitStack() as stack:
         opened = {
             name: stack.enter_context((parts.folder / name).open("rb")).fileno()
-            for name in ("X_train", "y_train", "X_test")
+            for name in FOLD_PARTS
+            if (parts.folder / name).exists()
         }
         inputs = FoldInputs(
             X_train=opened["X_train"],
@@ -132,6 +164,43 @@ def run_fold(
             if parts.reader
             else None,
             n_classes=labels.n_classes,
+            kit_files=opened.get(KIT_FILES),
+            train_files=opened.get(TRAIN_FILES),
+            test_files=opened.get(TEST_FILES),
         )
         sandbox = stack.enter_context(engine.open_sandbox(files, limits))
         return FoldRun(claim, inputs, sandbox, PREDICTIONS_LIMIT).run(NoReporter())
+
+
+def score_kit(
+    engine: Engine,
+    parts: Parts,
+    metrics: Iterable[str],
+    folds: Mapping[int, tuple[Any, Any, Any, Any]],
+) -> ScoringResult:
+    """Score folds: train rows, other rows, predictions of the train and of the test set."""
+    claim = ScoringClaim(
+        owner=1,
+        databoard_s=1,
+        attempt=1,
+        lease=30.0,
+        reader=parts.kind,
+        metrics=tuple(metrics),
+        workflow_elements=(),
+        time_limit=None,
+        memory_limit=None,
+        files=(),
+        folds=(),
+    )
+    scored = [
+        ScoredFold(FoldName(number, 1), *map(np.asarray, rows_and_predictions))
+        for number, rows_and_predictions in folds.items()
+    ]
+    with contextlib.ExitStack() as stack:
+        files = {
+            name: stack.enter_context((parts.folder / name).open("rb")).fileno()
+            for name in SCORING_PARTS
+        }
+        files[READER_FILE] = stack.enter_context(memory_file("reader", parts.reader or b""))
+        sandbox = stack.enter_context(engine.open_sandbox({}, LIMITS))
+        return run_scoring(claim, sandbox, files, scored)
