@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.acceptance import image_kit
 from tests.acceptance.conftest import ADMIN
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +31,14 @@ class Tried:
     bagged: dict[str, dict[str, float]]
 
 
-@pytest.fixture(scope="module", params=["wine", "diabetes"])
+@pytest.fixture(scope="module", params=["wine", "diabetes", "digits"])
 def kit(request, tmp_path_factory):
     """Copy a kit, since `ramp-test` writes into it, and run that."""
     folder = tmp_path_factory.mktemp("kits") / request.param
-    shutil.copytree(ROOT / "examples/kits" / request.param, folder)
+    if request.param == "digits":
+        image_kit.write_kit(folder)
+    else:
+        shutil.copytree(ROOT / "examples/kits" / request.param, folder)
     return Tried(folder, *run_ramp_test(folder))
 
 
@@ -92,14 +96,25 @@ def test_the_scores_of_a_kit_are_those_of_ramp_test(stack, kit):
     number = None
 
     for line in lines:
-        line = line.replace("wine", name).replace("score 1", f"score {number}")
+        line = line.replace("wine", name).replace("scores 1", f"scores {number}")
         output = run(["bash", "-c", line], stack, beside)
         if found := re.match(r"Submission (\d+)", output):
             number = found[1]
 
     scores = json.loads((beside / "scores.json").read_text())
-    assert list(scores["folds"].values()) == kit.folds
-    assert scores["bagged"] == kit.bagged
+    assert [by_step(found) for found in scores["folds"].values()] == kit.folds
+    assert by_step(scores["scores"], "bagged") == kit.bagged
+
+
+def by_step(scores, name=None):
+    """Sort scores by RAMP's words for the parts of the data; those that are none are left out."""
+    steps = {}
+    for metric, parts in scores.items():
+        for part, step in (("train", "train"), ("validation", "valid"), ("test", "test")):
+            score = parts[part] if name is None else parts[part][name]
+            if score is not None:
+                steps.setdefault(step, {})[metric] = score
+    return steps
 
 
 def test_a_kit_runs_without_a_server(stack, kit):
@@ -108,7 +123,11 @@ def test_a_kit_runs_without_a_server(stack, kit):
 
     output = run(["datarun", "run-local", submission, "-o", "local.npz"], stack, beside)
 
-    assert "bagged" in output
+    for step, scores in kit.bagged.items():
+        row = ["bagged", step.replace("valid", "validation")]
+        assert [*row, *(f"{score:.4f}" for score in scores.values())] in map(
+            str.split, output.splitlines()
+        )
     saved = beside / submission / "training_output"
     with np.load(beside / "local.npz") as arrays:
         for number in range(N_FOLDS):
