@@ -788,6 +788,8 @@ def _build_environment() -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         # Set before the first import: an OpenMP that has run threads hangs after a fork.
         **dict.fromkeys(_THREAD_SETTINGS, "1"),
+        # pyarrow, which pandas imports where it is installed, would start a thread at its import.
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
         **read_arithmetic(),
     }
 
