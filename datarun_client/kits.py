@@ -7,6 +7,7 @@ of workers.
 """
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from contextlib import chdir
@@ -26,8 +27,10 @@ DEFAULT_TARGET = "y"
 TRAINING_OUTPUT = "training_output"
 """The folder that `ramp-test` leaves in a submission."""
 
-NOT_SENT = ("submissions",)
-"""Folders of a kit that aren't part of the data set."""
+DATA = "data"
+
+NOT_SENT = ("submissions", DATA)
+"""Folders of a kit that aren't sent with the rest."""
 
 PAGES = frozenset({".ipynb", ".html", ".md", ".rst", ".pdf"})
 """The ends of names of what is for people; sent only if it is in ``data/``."""
@@ -41,10 +44,13 @@ class Kit:
     Parameters
     ----------
     folder : path-like
+    data_folder : path-like, optional
+        The folder whose ``data`` is used in place of the kit's own, such as an organizer's with the
+        hidden rows; as `ramp-test`'s ``--ramp-data-dir``.
 
     Attributes
     ----------
-    folder : Path
+    folder, data_folder : Path
         Absolute.
 
     Raises
@@ -53,11 +59,14 @@ class Kit:
         If there is none.
     """
 
-    def __init__(self, folder: str | PathLike[str]) -> None:
+    def __init__(
+        self, folder: str | PathLike[str], data_folder: str | PathLike[str] | None = None
+    ) -> None:
         self.folder = Path(folder).resolve()
-        for name in (KIT_FILE, "data"):
-            if not (self.folder / name).exists():
-                raise KitError(f"{self.folder} is no RAMP kit: it has no {name}.")
+        self.data_folder = self.folder if data_folder is None else Path(data_folder).resolve()
+        for place, name in ((self.folder, KIT_FILE), (self.data_folder, DATA)):
+            if not (place / name).exists():
+                raise KitError(f"{place} is no RAMP kit: it has no {name}.")
 
     @classmethod
     def find(cls, submission: str | PathLike[str]) -> "Kit | None":
@@ -115,12 +124,14 @@ class Kit:
 
         All but its submissions, its notebooks and pages of text, and what tools left.
         """
-        paths = list_files(self.folder, {self.folder / name for name in NOT_SENT})
-        named = {path.relative_to(self.folder).as_posix(): path for path in paths}
-        return {
-            name: path
-            for name, path in named.items()
-            if name.startswith("data/") or path.suffix not in PAGES
+        own = [
+            path
+            for path in list_files(self.folder, {self.folder / name for name in NOT_SENT})
+            if path.suffix not in PAGES
+        ]
+        data = list_files(self.data_folder / DATA)
+        return {path.relative_to(self.folder).as_posix(): path for path in own} | {
+            path.relative_to(self.data_folder).as_posix(): path for path in data
         }
 
     def read_submission(self, folder: str | PathLike[str]) -> dict[str, bytes]:
@@ -146,7 +157,9 @@ class Kit:
         SplitterError
             If they are no folds.
         """
-        X, y = self.call(lambda problem: problem.get_train_data(path="."))
+        # What X holds of this path matters to nobody: the server reads the data itself.
+        path = os.path.relpath(self.data_folder, self.folder)
+        X, y = self.call(lambda problem: problem.get_train_data(path=path))
         pairs = self.call(lambda problem: list(problem.get_cv(X, y)))
         return make_folds(pairs, len(y))
 

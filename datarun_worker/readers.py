@@ -84,8 +84,6 @@ class SpecificReader:
         os.chdir(folder)
         if Path(_EXTERNAL_IMPORTS).is_dir():
             sys.path.append(str(folder / _EXTERNAL_IMPORTS))
-        # A module that is read again for its bytecode's sake would look as if nobody read it.
-        sys.dont_write_bytecode = True
         return cls(folder, submission_folder)
 
     def prepare_data(self, path: str) -> None:

@@ -90,21 +90,28 @@ def add(
 @data.command("add-kit")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", help="What to call it; as its folder by default.")
+@click.option(
+    "--data-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder whose data/ is taken in place of the kit's, such as one with the hidden rows.",
+)
 @time_limit_option
 @memory_limit_option
 @json_option
 def add_kit(
     folder: Path,
     name: str | None,
+    data_dir: Path | None,
     time_limit: float | None,
     memory_limit: int | None,
     as_json: bool,
 ) -> None:
-    """Add the RAMP kit in FOLDER as a data set: its problem.py and data/.
+    """Add the RAMP kit in FOLDER as a data set: its problem.py, its data/ and what else it needs.
 
-    Its problem.py reads the train and the test set on a worker, and this waits for it.
+    Its problem.py reads the train and the test set on a worker, and this waits for it. Submissions
+    are scored by its score types, so there is no --metric.
     """
-    kit = Kit(folder)
+    kit = Kit(folder, data_dir)
     client = open_client()
     found = client.create_raw_data(
         name or kit.name,

@@ -161,6 +161,7 @@ def show_scores(submission: Submission) -> None:
         (metric, part, *(describe_score(found[name]) for name in SUMMARIES))
         for metric, parts in submission.scores.items()
         for part, found in parts.items()
+        if found["mean"] is not None or found["bagged"] is not None
     ]
     if rows:
         click.echo()

@@ -70,6 +70,20 @@ def test_folds_are_those_of_the_kit(make_kit):
             np.testing.assert_array_equal(found, wanted)
 
 
+def test_the_data_may_come_from_another_folder(make_kit, tmp_path):
+    (tmp_path / "hidden/data").mkdir(parents=True)
+    (tmp_path / "hidden/data/train.txt").write_text("a b c d")
+    folder = make_kit().folder
+
+    kit = Kit(folder, tmp_path / "hidden")
+
+    assert kit.list_files()["data/train.txt"] == tmp_path / "hidden/data/train.txt"
+    assert kit.call(lambda problem: problem.get_train_data(kit.data_folder))[0] == list("abcd")
+    assert len(kit.make_folds()) == 2
+    with pytest.raises(KitError, match="has no data"):
+        Kit(folder, tmp_path)
+
+
 def test_a_kit_runs_in_its_own_folder_with_what_it_imports_from_there(make_kit, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     head = """
