@@ -188,6 +188,19 @@ def list_inputs(fold: SubmissionFold) -> list[StoredFile]:
     return [part for part in raw_data.parts if part["name"] in FOLD_PARTS] + readers
 
 
+def find_free_numbers(owner_id: int) -> dict[str, int]:
+    """Find the numbers after an account's largest ones, of a submission and of a fold."""
+    largest = {
+        "databoard_s_id": select(func.max(Submission.databoard_s_id)).where(
+            Submission.owner_id == owner_id
+        ),
+        "databoard_sf_id": select(func.max(SubmissionFold.databoard_sf_id)).where(
+            SubmissionFold.owner_id == owner_id
+        ),
+    }
+    return {name: (db.session.scalar(query) or 0) + 1 for name, query in largest.items()}
+
+
 def get_running_fold(owner_id: int, databoard_sf_id: int, attempt: int) -> SubmissionFold:
     """Find the fold that a worker runs.
 

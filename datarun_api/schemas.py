@@ -45,6 +45,7 @@ MAX_RANDOM_STATE = 2**32 - 1
 MAX_BIG = 2**63 - 1
 MAX_PAGE = 1000
 MAX_WAIT = 60
+MAX_STREAM = 600
 MAX_METRICS = 10
 MAX_CURSOR = 32 * MAX_PAGE
 MAX_TIME_LIMIT = 30 * 24 * 3600.0
@@ -788,6 +789,23 @@ class EventHeaderSchema(ma.Schema):
             "The last event that is known; by default what happens from now on.", 1234
         ),
     )
+
+
+class EventQuerySchema(ma.Schema):
+    """How long a stream of events lasts."""
+
+    wait = fields.Integer(
+        load_default=MAX_STREAM,
+        validate=validate.Range(1, MAX_STREAM),
+        metadata=describe("Seconds after which the stream ends; its client may connect again.", 60),
+    )
+
+
+class FreeNumbersSchema(ma.Schema):
+    """Numbers that nothing of the account has yet: those after the largest."""
+
+    databoard_s_id = fields.Integer(required=True, metadata=SUBMISSION)
+    databoard_sf_id = fields.Integer(required=True, metadata=FOLD)
 
 
 class EventSchema(ma.Schema):

@@ -4,7 +4,9 @@
 >>> client = Client("http://127.0.0.1:8000/", ("me", "secret"))  # doctest: +SKIP
 """
 
+import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,9 +15,10 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
+import numpy as np
 import numpy.typing as npt
 
 from datarun_client.codec import encode_bytes, encode_indices
@@ -26,36 +29,44 @@ from datarun_client.errors import (
     DatarunError,
     NotFoundError,
     SplitFailedError,
+    UnavailableError,
+    UnreachableError,
     WaitTimeoutError,
 )
+from datarun_client.events import LONGEST_STREAM, EventStream, open_events
 from datarun_client.records import (
     FOLD_FIELDS,
     Attempt,
     Delivery,
     FileInfo,
     Fold,
+    FoldEvent,
     FoldPredictions,
     FoldState,
+    Health,
+    PredictionArray,
     QueueInfo,
     RawData,
     Submission,
+    UploadInfo,
     Webhook,
     WorkerInfo,
 )
 from datarun_client.runs import Run
 from datarun_client.source_files import Files, find_source_files, read_source_files
 from datarun_client.splitters import CrossValidation, make_folds
-from datarun_client.states import Force, Priority, SplitState, State
+from datarun_client.states import FailureKind, Force, Priority, SplitState, State
 from datarun_client.transport import (
     ACKNOWLEDGED_PREDICTIONS,
     CONNECT_TIMEOUT,
+    HEALTH,
     NEW_PREDICTIONS,
     READ_TIMEOUT,
     RETRIES,
     Auth,
     Transport,
 )
-from datarun_client.waiting import Patience
+from datarun_client.waiting import SILENCE, Patience
 
 T = TypeVar("T")
 
@@ -310,7 +321,15 @@ class Client:
 
     def delete_raw_data(self, raw_data: int | RawData) -> None:
         """Delete a data set with its submissions and folds; what runs is stopped."""
-        self._transport.call("DELETE", f"rawdata/{_get_id(raw_data)}/")
+        self._delete(f"rawdata/{_get_id(raw_data)}/")
+
+    def list_uploads(self) -> list[UploadInfo]:
+        """List the files that were sent before what they belong to, the first one first."""
+        return self._read_each(UploadInfo.from_wire, self._transport.call("GET", "uploads/"))
+
+    def delete_upload(self, upload_id: str) -> None:
+        """Forget an upload; what refers to its file keeps it."""
+        self._delete(f"uploads/{quote(upload_id, safe='')}/")
 
     # Webhooks of a data set.
 
@@ -347,7 +366,7 @@ class Client:
 
     def delete_webhook(self, raw_data: int | RawData, webhook_id: int) -> None:
         """Call a webhook no more."""
-        self._transport.call("DELETE", f"{_name_webhooks(raw_data)}{int(webhook_id)}/")
+        self._delete(f"{_name_webhooks(raw_data)}{int(webhook_id)}/")
 
     # Submissions and folds.
 
@@ -492,7 +511,15 @@ class Client:
         ConflictError
             If it has ended already.
         """
-        answer = self._transport.call("DELETE", f"submissionfold/{int(databoard_sf_id)}/")
+        try:
+            answer = self._transport.call("DELETE", f"submissionfold/{int(databoard_sf_id)}/")
+        except ConflictError as error:
+            if error.was_repeated:
+                # Perhaps it has ended because the first try cancelled it, whose answer was lost.
+                fold = self.get_fold(databoard_sf_id)
+                if fold.failure_kind is FailureKind.CANCELLED:
+                    return fold
+            raise
         return self._read(Fold.from_wire, answer)
 
     def rerun_fold(self, databoard_sf_id: int) -> Fold:
@@ -526,7 +553,7 @@ class Client:
 
     def delete_submission(self, databoard_s_id: int) -> None:
         """Delete a submission with its folds; what runs is stopped."""
-        self._transport.call("DELETE", f"submission/{int(databoard_s_id)}/")
+        self._delete(f"submission/{int(databoard_s_id)}/")
 
     # Predictions.
 
@@ -543,6 +570,27 @@ class Client:
             answer = self._post("testpredictions/list/", {"list_submission_fold": batch})
             found += self._read_each(FoldPredictions.from_wire, answer)
         return found
+
+    def get_prediction_array(
+        self, databoard_sf_id: int, part: Literal["full_train", "test"] = "test"
+    ) -> PredictionArray:
+        """Get one fold's predictions of one set, without marking them as handed out.
+
+        Parameters
+        ----------
+        databoard_sf_id : int
+        part : {'test', 'full_train'}, optional
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such fold, or it has no predictions.
+        """
+        path = f"submissionfold/{int(databoard_sf_id)}/predictions/{part}/"
+        with io.BytesIO() as file:
+            self._transport.download(path, file)
+            file.seek(0)
+            return self._read(lambda content: np.load(content, allow_pickle=False), file)
 
     def take_new_predictions(self, raw_data: int | RawData | None = None) -> list[FoldPredictions]:
         """Get, once, predictions and measures of the folds that weren't handed out yet.
@@ -579,7 +627,58 @@ class Client:
             if not found:
                 return
 
+    # Events.
+
+    def iter_events(
+        self, last_event_id: int | None = None, silence: float = SILENCE
+    ) -> Iterator[FoldEvent]:
+        """Follow the changes of the folds' states, without end, and across restarts of the API.
+
+        Parameters
+        ----------
+        last_event_id : int, optional
+            The last event that you know, to go on after it; by default what happens from now on.
+        silence : float, optional
+            Seconds for which the API may be away at a stretch.
+
+        Yields
+        ------
+        FoldEvent
+            Each once, in their order.
+
+        Raises
+        ------
+        EventsLostError
+            If you come back too late, and events are gone.
+        """
+        patience = Patience(None, silence)
+        for _ in patience.tries():
+            try:
+                with self.open_events(last_event_id) as stream:
+                    patience.hear()
+                    last_event_id = stream.last_event_id
+                    for event in stream:
+                        last_event_id = event.id
+                        yield event
+                        patience.hear()
+            except (UnreachableError, UnavailableError) as error:
+                patience.bear(error)
+
+    def open_events(
+        self, last_event_id: int | None = None, seconds: float = LONGEST_STREAM
+    ) -> contextlib.AbstractContextManager[EventStream]:
+        """Open one stream of events, which ends by itself; parameters as of `events.open_events`.
+
+        What happens once it is open is in it, so it is the place to look at the folds first.
+        """
+        return open_events(self._transport, last_event_id, seconds)
+
     # Compute machines.
+
+    def get_health(self) -> Health:
+        """Ask whether the servers behind the API answer; one that doesn't is no error."""
+        answer = self._transport.call("GET", HEALTH, accepted=503)
+        return self._read(Health.from_wire, answer)
 
     def list_workers(self) -> list[WorkerInfo]:
         """List the workers, those heard of last first."""
@@ -673,12 +772,14 @@ class Client:
         """Choose the numbers after the largest ones, where none are given."""
         if submission is not None and fold is not None:
             return submission, fold
-        known = self.list_fold_states()
-        if submission is None:
-            submission = max((state.databoard_s for state in known), default=0) + 1
-        if fold is None:
-            fold = max((state.databoard_sf_id for state in known), default=0) + 1
-        return submission, fold
+        free = self._transport.call("GET", "free-numbers/")
+        return self._read(
+            lambda answer: (
+                int(answer["databoard_s_id"] if submission is None else submission),
+                int(answer["databoard_sf_id"] if fold is None else fold),
+            ),
+            free,
+        )
 
     def _download(
         self, folder: str, entries: Sequence[FileInfo], name: str, path: str | PathLike[str]
@@ -712,6 +813,14 @@ class Client:
                 raw = content if isinstance(content, bytes) else content.read_bytes()
                 sent["files"][name] = encode_bytes(raw)
         return {kind: named for kind, named in sent.items() if named}
+
+    def _delete(self, path: str) -> None:
+        try:
+            self._transport.call("DELETE", path)
+        except NotFoundError as error:
+            # The first try was carried out, but its answer was lost.
+            if not error.was_repeated:
+                raise
 
     def _post(self, path: str, payload: Any, is_forced: bool = False) -> Any:
         return self._transport.call("POST", path, payload, is_forced=is_forced)

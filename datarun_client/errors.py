@@ -12,6 +12,7 @@
     ├── SplitterError           a cross-validation that gives no folds for this data set
     ├── KitError                a folder that is no RAMP kit, or whose code fails
     ├── SplitFailedError        a data set whose split ended in an error
+    ├── EventsLostError         events that are gone before they were read
     ├── MissingExtraError       a package that isn't installed
     ├── WaitTimeoutError        something that hasn't ended in the time that was given
     └── CallError               a call to the API that didn't succeed
@@ -72,6 +73,10 @@ class SplitFailedError(DatarunError):
     """A data set's split has ended in an error, so that nothing can run on it."""
 
 
+class EventsLostError(DatarunError):
+    """Events are gone before they were read; the folds themselves say how they are now."""
+
+
 class MissingExtraError(DatarunError, ImportError):
     """A package is needed that isn't installed; the message names the extra that has it."""
 
@@ -108,7 +113,11 @@ class RefusedError(CallError):
     ----------
     status, error, errors
         The parameters.
+    was_repeated : bool
+        Whether the call was made before and may have been carried out then, its answer lost.
     """
+
+    was_repeated = False
 
     def __init__(self, status: int, error: str, errors: Mapping[str, Any] | None = None) -> None:
         self.status = status

@@ -2,7 +2,11 @@
 
 import importlib
 import sys
+import time
 from typing import Any, Protocol, TextIO
+
+LINE_PERIOD = 1.0
+"""Seconds between two lines, where there is no terminal: a file would fill up."""
 
 
 class ProgressDisplay(Protocol):
@@ -26,7 +30,7 @@ class NoDisplay:
 
 
 class PlainDisplay:
-    """One line on a terminal, written anew; elsewhere a line whenever something has changed.
+    """One line on a terminal, written anew; elsewhere a line a second at most, and the last.
 
     Parameters
     ----------
@@ -41,12 +45,16 @@ class PlainDisplay:
         self._file = file or sys.stderr
         self._is_terminal = self._file.isatty()
         self._shown = ""
+        self._shown_at = -LINE_PERIOD
 
     def show(self, n_done: int, note: str) -> None:
         """Show how many folds have ended, and a few words."""
         line = f"{n_done}/{self._total} folds{', ' if note else ''}{note}"
-        if line == self._shown:
+        now = time.monotonic()
+        is_soon = not self._is_terminal and now < self._shown_at + LINE_PERIOD
+        if line == self._shown or (is_soon and n_done < self._total):
             return
+        self._shown_at = now
         if self._is_terminal:
             # To the line's start, and erase the rest of it.
             self._file.write(f"\r{line}\x1b[K")

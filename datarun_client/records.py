@@ -475,6 +475,105 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class FoldEvent:
+    """A change of a fold's state.
+
+    Attributes
+    ----------
+    id : int
+        Its number, by which `Client.iter_events` goes on after it.
+    databoard_sf_id, databoard_s : int
+        The fold and its submission.
+    state : State
+        The new one.
+    failure_kind : FailureKind or None
+    attempt : int
+    created_at : datetime
+    """
+
+    id: int
+    databoard_sf_id: int
+    databoard_s: int
+    state: State
+    failure_kind: FailureKind | None
+    attempt: int
+    created_at: datetime
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read an event's number and data."""
+        return cls(
+            id=answer["id"],
+            databoard_sf_id=answer["databoard_sf_id"],
+            databoard_s=answer["databoard_s"],
+            state=State(answer["state"]),
+            failure_kind=_read_failure_kind(answer["failure_kind"]),
+            attempt=answer["attempt"],
+            created_at=datetime.fromisoformat(answer["created_at"]),
+        )
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether the servers behind the API answer.
+
+    Attributes
+    ----------
+    status : str
+        ``ok`` or ``unavailable``.
+    postgresql, redis : str
+        ``ok`` or ``no answer``.
+    """
+
+    status: str
+    postgresql: str
+    redis: str
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether all of them answer."""
+        return self.status == "ok"
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read ``/health``."""
+        return cls(answer["status"], answer["postgresql"], answer["redis"])
+
+
+@dataclass(frozen=True)
+class UploadInfo:
+    """A file that was sent, or is being sent, before what it belongs to.
+
+    Attributes
+    ----------
+    upload_id : str
+    size, received : int
+        Bytes: how many it is to have, and how many have arrived.
+    sha256 : str or None
+        Its content's hash; None until it is whole.
+    expires_at : datetime
+        When it is forgotten.
+    """
+
+    upload_id: str
+    size: int
+    received: int
+    sha256: str | None
+    expires_at: datetime
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read an entry of ``uploads/``."""
+        return cls(
+            upload_id=answer["upload_id"],
+            size=answer["size"],
+            received=answer["received"],
+            sha256=answer["sha256"],
+            expires_at=datetime.fromisoformat(answer["expires_at"]),
+        )
+
+
+@dataclass(frozen=True)
 class FileInfo:
     """A file of a data set or of a submission.
 

@@ -1,10 +1,18 @@
 """A submission on its folds, from the post to the predictions."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from datarun_client.errors import MissingExtraError, WaitTimeoutError
+from datarun_client.errors import (
+    EventsLostError,
+    MissingExtraError,
+    UnavailableError,
+    UnreachableError,
+    WaitTimeoutError,
+)
+from datarun_client.events import EventStream
 from datarun_client.html import write_html_table
 from datarun_client.progress import NoDisplay, open_display
 from datarun_client.records import (
@@ -22,6 +30,9 @@ if TYPE_CHECKING:
     from datarun_client.client import Client
 
 Entry = TypeVar("Entry", Fold, FoldState, FoldPredictions)
+
+ROUND = 60.0
+"""Seconds after which who waits for events looks at the folds themselves again."""
 
 MAX_ROWS_SHOWN = 50
 """Folds that a notebook shows of a run."""
@@ -216,20 +227,63 @@ def _watch(
     silence: float,
     show: Callable[[int, str], None] = lambda n_done, note: None,
 ) -> Iterator[list[int]]:
-    """Give the numbers of the folds that have ended, again and again, until the time is over."""
+    """Give the numbers of the folds that have ended, again and again, until the time is over.
+
+    The API tells of each fold's end as it happens, on a stream of events. What was missed because
+    there is no stream for the moment is seen by the look at all folds that begins each round.
+    """
     patience = Patience(timeout, silence)
-    ended: list[int] = []
+    states: dict[int, State] = {}
     for _ in patience.tries():
-        states = patience.ask(lambda: [state for run in runs for state in run.states()])
-        if states is None:
-            show(len(ended), "the API doesn't answer; trying again")
-            continue
-        ended = [state.databoard_sf_id for state in states if state.state.is_final]
-        show(len(ended), _describe_states(states))
-        yield ended
+        with contextlib.ExitStack() as stack:
+            # Opened before the look, so that nothing can happen in between.
+            stream = _open_stream(runs[0]._client, patience, stack)
+            found = patience.ask(lambda: [state for run in runs for state in run.states()])
+            if found is None:
+                show(_count_ended(states), "the API doesn't answer; trying again")
+                continue
+            states = {state.databoard_sf_id: state.state for state in found}
+            show(_count_ended(states), _describe_states(states))
+            yield _list_ended(states)
+            for state in _follow(stream, states):
+                show(_count_ended(states), _describe_states(states))
+                if state.is_final:
+                    yield _list_ended(states)
 
 
-def _describe_states(states: Sequence[FoldState]) -> str:
-    counts: Counter[State] = Counter(state.state for state in states)
+def _open_stream(
+    client: "Client", patience: Patience, stack: contextlib.ExitStack
+) -> EventStream | None:
+    """Open a stream of events; None if there is none for the moment, or no time for it."""
+    if patience.left < 1:
+        return None
+    try:
+        return stack.enter_context(client.open_events(seconds=min(patience.left, ROUND)))
+    except (UnreachableError, UnavailableError):
+        return None
+
+
+def _follow(stream: EventStream | None, states: dict[int, State]) -> Iterator[State]:
+    """Note what a stream tells of some folds, and give it, until the stream ends."""
+    try:
+        for event in stream or ():
+            if event.databoard_sf_id in states:
+                states[event.databoard_sf_id] = event.state
+                yield event.state
+    except (UnreachableError, UnavailableError, EventsLostError):
+        # The next round looks at the folds themselves.
+        return
+
+
+def _list_ended(states: Mapping[int, State]) -> list[int]:
+    return [number for number, state in states.items() if state.is_final]
+
+
+def _count_ended(states: Mapping[int, State]) -> int:
+    return len(_list_ended(states))
+
+
+def _describe_states(states: Mapping[int, State]) -> str:
+    counts: Counter[State] = Counter(states.values())
     del counts[State.TESTED]
     return ", ".join(f"{counts[state]} {state}" for state in State if counts[state])

@@ -2,19 +2,22 @@
 
 **What is repeated.** A call that got no answer, or 502, 503 or 504, or a refusal that says when to
 come back (``Retry-After``), is made again, with growing pauses. That is safe because the API's
-POSTs are idempotent: the same content again is answered 200 and starts nothing. Two calls aren't
+POSTs are idempotent: the same content again is answered 200 and starts nothing. Some calls aren't
 so by themselves. A forced post starts its fold anew each time, so it carries an
 ``Idempotency-Key``. ``testpredictions/new/`` marks what it hands out, so it is repeated only while
-no connection could be made.
+no connection could be made. A DELETE whose answer was lost finds nothing to do when it is made
+again, so its refusal says that it was (`RefusedError.was_repeated`).
 
 **What isn't followed.** A redirect would turn a POST into a GET without a word, so it is an error
 that names the other address.
 """
 
 import base64
+import contextlib
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -22,9 +25,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.exceptions import ChunkedEncodingError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import Retry
 
-from datarun_client.errors import AnswerError, UnreachableError, make_refusal
+from datarun_client.errors import AnswerError, RefusedError, UnreachableError, make_refusal
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to wait for a connection."""
@@ -57,6 +61,13 @@ CHUNK = 1 << 20
 
 NEW_PREDICTIONS = "testpredictions/new/"
 """The one call that marks what it hands out."""
+
+EVENTS = "events/"
+HEALTH = "/health"
+"""Calls whose callers want to know at once that it doesn't go now."""
+
+SILENT_STREAM = 60.0
+"""Seconds after which a stream that says nothing counts as broken off."""
 
 ACKNOWLEDGED_PREDICTIONS = "testpredictions/new"
 """The same call with ``ack``, which marks nothing before it arrived and so may be repeated. The API
@@ -122,7 +133,8 @@ class Transport:
         self._session.headers.update(headers or {})
         self._session.mount(self.url, HTTPAdapter(max_retries=_make_retry(retries)))
         careful = HTTPAdapter(max_retries=_make_careful_retry(retries))
-        self._session.mount(self._name(NEW_PREDICTIONS), careful)
+        for path in (NEW_PREDICTIONS, EVENTS, HEALTH):
+            self._session.mount(self._name(path), careful)
 
     def __enter__(self) -> Self:
         return self
@@ -169,6 +181,17 @@ class Transport:
         requests.RequestException
             If nothing was answered.
         """
+        return self._send(method, path, json, params, is_forced, data).response
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        json: Any,
+        params: Mapping[str, Any] | None,
+        is_forced: bool,
+        data: bytes | None,
+    ) -> "Sent":
         headers = {IDEMPOTENCY_HEADER: str(uuid.uuid4())} if is_forced else {}
         if data is not None:
             headers |= {"Content-Type": BYTES, DIGEST_HEADER: _write_digest(data)}
@@ -181,14 +204,18 @@ class Transport:
             "allow_redirects": False,
         }
         left = 0 if path == NEW_PREDICTIONS else self._retries
+        was_cut_off = False
         while True:
             try:
-                return self._session.request(method, self._name(path), **options)
+                response = self._session.request(method, self._name(path), **options)
             except ChunkedEncodingError:
                 # An answer that broke off midway; urllib3 repeats what came to nothing earlier.
                 if not left:
                     raise
                 left -= 1
+                was_cut_off = True
+            else:
+                return Sent(response, was_cut_off or _was_repeated(response))
 
     def call(
         self,
@@ -198,8 +225,16 @@ class Transport:
         params: Mapping[str, Any] | None = None,
         is_forced: bool = False,
         data: bytes | None = None,
+        accepted: int | None = None,
     ) -> Any:
-        """Send a request and give the JSON of its answer; parameters as of `send`.
+        """Send a request and give the JSON of its answer.
+
+        Parameters
+        ----------
+        method, path, json, params, is_forced, data
+            As of `send`.
+        accepted : int, optional
+            A status that isn't taken as a refusal, though it says no.
 
         Raises
         ------
@@ -211,10 +246,12 @@ class Transport:
             If what answered isn't the API.
         """
         try:
-            response = self.send(method, path, json, params, is_forced, data)
+            sent = self._send(method, path, json, params, is_forced, data)
         except requests.RequestException as error:
             raise self._blame_silence(error) from error
-        self._check(response)
+        response = sent.response
+        if response.status_code != accepted:
+            self._check(response, sent.was_repeated)
         return _read_json(response) if response.content else None
 
     def download(self, path: str, file: IO[bytes]) -> None:
@@ -229,21 +266,69 @@ class Transport:
         except requests.RequestException as error:
             raise self._blame_silence(error) from error
 
+    @contextlib.contextmanager
+    def open_lines(
+        self, path: str, params: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Iterator[Iterator[str]]:
+        """Open an endless answer, and give its lines as they come; errors as of `call`."""
+        connect_timeout, _ = self._timeout
+        try:
+            with self._session.get(
+                self._name(path),
+                params=params,
+                headers=headers,
+                timeout=(connect_timeout, SILENT_STREAM),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                self._check(response)
+                response.encoding = "utf-8"
+                yield response.iter_lines(decode_unicode=True)
+        except requests.RequestException as error:
+            raise self._blame_silence(error) from error
+
     def _blame_silence(self, error: requests.RequestException) -> UnreachableError:
         return UnreachableError(
             f"{self.url} gives no answer ({_find_cause(error)}); is it the right address, "
             "and does the API run?"
         )
 
-    def _check(self, response: requests.Response) -> None:
+    def _check(self, response: requests.Response, was_repeated: bool = False) -> None:
         if response.status_code >= 400:
-            raise _read_refusal(response)
+            refusal = _read_refusal(response)
+            if isinstance(refusal, RefusedError):
+                refusal.was_repeated = was_repeated
+            raise refusal
         if response.status_code >= 300:
             where = response.headers.get("Location", "another address")
             raise AnswerError(f"{self.url} redirects to {where}; use that address.")
 
     def _name(self, path: str) -> str:
         return f"{self.url.rstrip('/')}{path}" if path[:1] == "/" else f"{self.url}runapp/{path}"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request that was answered.
+
+    Attributes
+    ----------
+    response : requests.Response
+    was_repeated : bool
+        Whether it was sent before in vain, as it seemed: it may have been carried out then.
+    """
+
+    response: requests.Response
+    was_repeated: bool
+
+
+def _was_repeated(response: requests.Response) -> bool:
+    """Tell whether urllib3 sent a request anew after a try that reached a server."""
+    rules = getattr(response.raw, "retries", None)
+    return any(
+        not isinstance(entry.error, NewConnectionError | ConnectTimeoutError)
+        for entry in getattr(rules, "history", ())
+    )
 
 
 def _write_digest(data: bytes) -> str:

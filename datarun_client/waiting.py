@@ -1,5 +1,6 @@
 """Waits for what the API is doing: growing pauses, a deadline, and patience with its restarts."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -28,21 +29,34 @@ class Patience:
     """
 
     def __init__(self, timeout: float | None, silence: float = SILENCE) -> None:
-        self._timeout = timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         self._silence = silence
         self._heard_at = time.monotonic()
 
+    @property
+    def left(self) -> float:
+        """How many seconds are left; without end if there is no time limit."""
+        return math.inf if self._deadline is None else self._deadline - time.monotonic()
+
     def tries(self) -> Iterator[None]:
         """Give a try after a pause, again and again, until the time is over."""
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
         pause = SHORTEST_PAUSE
         while True:
             yield
-            left = LONGEST_PAUSE if deadline is None else deadline - time.monotonic()
+            left = self.left
             if left <= 0:
                 return
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def hear(self) -> None:
+        """Note that the API has answered."""
+        self._heard_at = time.monotonic()
+
+    def bear(self, error: UnreachableError | UnavailableError) -> None:
+        """Raise an error again if the API hasn't answered for too long."""
+        if time.monotonic() - self._heard_at > self._silence:
+            raise error
 
     def ask(self, call: Callable[[], T]) -> T | None:
         """Make a call; None if the API doesn't answer for the moment.
@@ -54,9 +68,8 @@ class Patience:
         """
         try:
             answer = call()
-        except (UnreachableError, UnavailableError):
-            if time.monotonic() - self._heard_at > self._silence:
-                raise
+        except (UnreachableError, UnavailableError) as error:
+            self.bear(error)
             return None
-        self._heard_at = time.monotonic()
+        self.hear()
         return answer

@@ -13,7 +13,13 @@ from sqlalchemy.exc import OperationalError
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import Blueprint
 from datarun_api.events import Place, find_place, list_events
-from datarun_api.schemas import ErrorSchema, EventHeaderSchema, EventSchema
+from datarun_api.schemas import (
+    MAX_STREAM,
+    ErrorSchema,
+    EventHeaderSchema,
+    EventQuerySchema,
+    EventSchema,
+)
 from datarun_api.waiting import Waiter, get_listener, release_connection
 from datarun_api.wire import dump_event
 from datarun_client.states import Role
@@ -26,9 +32,6 @@ RECONNECT = 2000
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent: it finds clients that have gone."""
 
-MAX_STREAM = 600.0
-"""Seconds after which a stream ends and its client connects again, with credentials that hold."""
-
 logger = logging.getLogger(__name__)
 
 LOST = b'event: reset\ndata: {"reason": "older events are gone; look at the folds again"}\n'
@@ -40,9 +43,10 @@ class EventList(MethodView):
 
     @allow(Role.ADMIN, Role.PLATFORM, Role.VIEWER)
     @blueprint.arguments(EventHeaderSchema, location="headers")
+    @blueprint.arguments(EventQuerySchema, location="query")
     @blueprint.response(200, EventSchema, content_type="text/event-stream")
     @blueprint.alt_response(503, schema=ErrorSchema, description="Too many listen already.")
-    def get(self, headers: dict[str, Any]) -> Response:
+    def get(self, headers: dict[str, Any], query: dict[str, Any]) -> Response:
         """Follow the changes of the folds' states as Server-Sent Events.
 
         Each is an event `fold` with a number; `Last-Event-ID` goes on after one. An event `reset`
@@ -53,7 +57,7 @@ class EventList(MethodView):
         try:
             place = find_place(owner_id, headers.get("last_event_id"))
             response = Response(
-                stream_with_context(stream_events(owner_id, place, waiter)),
+                stream_with_context(stream_events(owner_id, place, waiter, query["wait"])),
                 mimetype="text/event-stream",
             )
         except BaseException:
@@ -68,18 +72,22 @@ class EventList(MethodView):
         return response
 
 
-def stream_events(owner_id: int, place: Place, waiter: Waiter) -> Iterator[bytes]:
-    """Write an account's events as they come.
+def stream_events(owner_id: int, place: Place, waiter: Waiter, seconds: float) -> Iterator[bytes]:
+    """Write an account's events as they come, for some seconds.
+
+    Then its client connects again, with credentials that hold.
 
     When PostgreSQL is away the stream ends; its client connects again and goes on from there.
     """
     try:
-        yield from follow_events(owner_id, place, waiter)
+        yield from follow_events(owner_id, place, waiter, seconds)
     except OperationalError as error:
         logger.warning("a stream of events ends: %s", error.__class__.__name__)
 
 
-def follow_events(owner_id: int, place: Place, waiter: Waiter) -> Iterator[bytes]:
+def follow_events(
+    owner_id: int, place: Place, waiter: Waiter, seconds: float = MAX_STREAM
+) -> Iterator[bytes]:
     """Write an account's events until the stream has lasted long enough.
 
     Raises
@@ -87,7 +95,7 @@ def follow_events(owner_id: int, place: Place, waiter: Waiter) -> Iterator[bytes
     OperationalError
         If PostgreSQL is away.
     """
-    end = time.monotonic() + MAX_STREAM
+    end = time.monotonic() + seconds
     last_id = place.last_id
     # A client that doesn't read what it is sent must not keep a connection for as long.
     release_connection()

@@ -14,7 +14,7 @@ from datarun_api.errors import BadInputError
 from datarun_api.extensions import db
 from datarun_api.fold_filters import make_conditions
 from datarun_api.fold_intake import BulkError, accept_folds
-from datarun_api.folds import cancel_fold, get_fold, list_attempts
+from datarun_api.folds import cancel_fold, find_free_numbers, get_fold, list_attempts
 from datarun_api.list_schemas import (
     FoldLightListQuerySchema,
     FoldListQuerySchema,
@@ -29,6 +29,7 @@ from datarun_api.raw_data import delete_submission
 from datarun_api.schemas import (
     AttemptSchema,
     ErrorSchema,
+    FreeNumbersSchema,
     SubmissionFoldDetailSchema,
     SubmissionFoldInputSchema,
     SubmissionFoldPostedSchema,
@@ -162,6 +163,20 @@ class SubmissionDetail(MethodView):
         """Delete a submission with its folds; what runs is stopped."""
         delete_submission(get_account().namespace, databoard_s_id)
         return Response(status=204)
+
+
+@blueprint.route("/free-numbers/")
+class FreeNumbers(MethodView):
+    """Numbers for a submission and its folds."""
+
+    @allow(Role.ADMIN, Role.PLATFORM)
+    @blueprint.response(200, FreeNumbersSchema)
+    def get(self) -> Response:
+        """Say which numbers of a submission and of a fold follow the largest ones.
+
+        Who takes them first has them: a post of numbers that are taken is refused.
+        """
+        return jsonify(find_free_numbers(get_account().namespace))
 
 
 @blueprint.route("/submissionfold-light/")

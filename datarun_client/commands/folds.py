@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -24,6 +25,9 @@ from datarun_client.exit_codes import ExitCode
 from datarun_client.records import Attempt, Fold
 from datarun_client.states import ScorePart, State
 from datarun_client.waiting import Patience
+
+LOG_WAIT = 1
+"""Seconds after which a growing log is asked for again, if the fold's state doesn't change."""
 
 folds_argument = click.argument("folds", nargs=-1, type=click.IntRange(0), metavar="[FOLDS]...")
 submission_option = click.option(
@@ -57,10 +61,11 @@ def logs(fold: int, follow: bool) -> None:
     if not follow:
         click.echo(clean(client.get_fold(fold).log_messages))
         return
-    shown = ""
+    shown, wait = "", 0
     patience = Patience(None)
     for _ in patience.tries():
-        found = patience.ask(lambda: client.get_fold(fold))
+        found = patience.ask(partial(client.get_fold, fold, wait))
+        wait = LOG_WAIT
         if found is None:
             continue
         log = found.log_messages

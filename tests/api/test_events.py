@@ -188,6 +188,15 @@ def test_others_events_are_not_shown(platform, worker, fold, follow, add_caller)
     assert next(stream)[2]["databoard_sf_id"] == 77
 
 
+def test_a_stream_lasts_as_long_as_was_asked(platform, api_url):
+    address = f"{api_url}runapp/events/"
+
+    response = requests.get(f"{address}?wait=1", headers=platform.headers, timeout=LONG)
+
+    assert response.text.startswith("retry: ")
+    assert requests.get(f"{address}?wait=0", headers=platform.headers).status_code == 400
+
+
 def test_a_client_that_does_not_read_holds_no_connection(platform, worker, fold, context):
     run_fold(worker, platform)
     db.session.remove()

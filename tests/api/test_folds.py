@@ -807,3 +807,13 @@ def test_a_refused_result_claims_nothing(platform, worker, raw_data):
 
     assert [stale.status_code, bad.status_code, half.status_code] == [409, 400, 400]
     assert get_fold(platform, 11)["started_at"] is None
+
+
+def test_free_numbers_follow_the_largest_of_the_account(platform, worker, add_caller):
+    assert platform.get("free-numbers/").json == {"databoard_s_id": 1, "databoard_sf_id": 1}
+    raw_data = prepare(platform, worker)
+    platform.post("submissionfold/", make_fold(raw_data, 70, databoard_s_id=7))
+    platform.post("submissionfold/", make_fold(raw_data, 60, databoard_s_id=9))
+
+    assert platform.get("free-numbers/").json == {"databoard_s_id": 10, "databoard_sf_id": 71}
+    assert add_caller().get("free-numbers/").json["databoard_s_id"] == 1

@@ -39,6 +39,7 @@ TABLE = {
     "GET /runapp/submissionfold/<databoard_sf_id>/attempts/": READERS,
     "GET /runapp/submissionfold/<databoard_sf_id>/predictions/<part>/": READERS,
     "GET /runapp/submissionfold-light/": READERS,
+    "GET /runapp/free-numbers/": PLATFORMS,
     "DELETE /runapp/submission/<databoard_s_id>/": PLATFORMS,
     "GET /runapp/uploads/": PLATFORMS,
     "POST /runapp/uploads/": PLATFORMS,

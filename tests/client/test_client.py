@@ -1,5 +1,6 @@
 """Each of the client's calls, over real HTTP against the real API."""
 
+import hashlib
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ import pytest
 from datarun_client import (
     BadInputError,
     ConflictError,
+    EventsLostError,
     FailureKind,
     ForbiddenError,
     NotFoundError,
@@ -205,6 +207,60 @@ def test_a_fold_is_waited_for_in_one_call(client, open_client, data, platform, w
     ending.join()
 
     assert found.state is State.TESTED
+
+
+def test_events_are_told_as_they_happen_and_again(client, data, platform, worker):
+    client.post_fold(10, 1, TRAIN, REST, raw_data=data, files=SOURCE)
+    with client.open_events(seconds=30) as stream:
+        before = stream.last_event_id
+        play_fold(worker, platform)
+
+        event = next(iter(stream))
+
+    assert (event.databoard_sf_id, event.state, event.attempt) == (10, State.TESTED, 1)
+    assert stream.last_event_id == event.id > before
+    assert next(client.iter_events(before)) == event
+    with pytest.raises(EventsLostError):
+        next(client.iter_events(event.id + 1))
+
+
+def test_a_stream_of_events_ends_when_its_time_is_over(client):
+    with client.open_events(seconds=1) as stream:
+        assert list(stream) == []
+
+
+def test_one_folds_predictions_are_an_array(client, data, platform, worker):
+    client.post_fold(10, 1, TRAIN, REST, raw_data=data, files=SOURCE)
+    with pytest.raises(NotFoundError):
+        client.get_prediction_array(10)
+    play_fold(worker, platform)
+
+    test = client.get_prediction_array(10)
+    full_train = client.get_prediction_array(10, "full_train")
+
+    (predictions,) = client.get_predictions([10])
+    np.testing.assert_array_equal(test, predictions.test_predictions)
+    np.testing.assert_array_equal(full_train, predictions.full_train_predictions)
+
+
+def test_uploads_are_listed_and_forgotten(client, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"x,y\n1,2\n")
+    name = client.upload_file(path)
+
+    (upload,) = client.list_uploads()
+
+    assert (upload.upload_id, upload.size, upload.received) == (name, 8, 8)
+    assert upload.sha256 == hashlib.sha256(b"x,y\n1,2\n").hexdigest()
+    assert upload.expires_at > datetime.now(UTC)
+    client.delete_upload(name)
+    assert client.list_uploads() == []
+    with pytest.raises(NotFoundError):
+        client.delete_upload(name)
+
+
+def test_the_health_of_what_is_behind_the_api_is_told(client):
+    assert client.get_health().is_ok
 
 
 def test_the_same_fold_again_is_no_error_and_another_of_its_number_is(client, data):

@@ -11,6 +11,7 @@ from datarun_client import (
     BadInputError,
     Client,
     ConflictError,
+    EventsLostError,
     ForbiddenError,
     NotFoundError,
     RefusedError,
@@ -20,6 +21,7 @@ from datarun_client import (
     UnavailableError,
     UnreachableError,
 )
+from datarun_client.codec import encode_indices
 from tests.conftest import find_free_port
 from tests.small_server import Answer
 
@@ -128,6 +130,94 @@ def test_new_predictions_are_never_asked_for_twice(server, client, trouble):
         client.take_new_predictions()
 
     assert len(server.requests) == 1
+
+
+CUT_OFF = Answer(cut_off=True, body=b"[    ]")
+CANCELLED = {
+    **dict.fromkeys(("train_time", "validation_time", "test_time", "train_memory"), 0),
+    **dict.fromkeys(("train_cpu_time", "test_cpu_time", "test_memory"), 0),
+    **{"databoard_sf_id": 10, "databoard_s": 1, "priority": "L", "state": "ERROR"},
+    **{"train_is": encode_indices([0]), "test_is": encode_indices([1]), "log_messages": ""},
+    **{"new": True, "attempt": 1, "hash_files": None, "created_at": "2026-01-01T00:00:00+00:00"},
+    **{"started_at": None, "finished_at": None, "failure_kind": "cancelled"},
+}
+
+
+@pytest.mark.parametrize("trouble", [CUT_OFF, Answer(502, b"gone"), Answer(504, b"late")])
+def test_a_delete_whose_answer_was_lost_was_carried_out(server, client, trouble):
+    server.answers += [trouble, Answer(404, REFUSAL)]
+    client.delete_submission(7)
+    server.answers += [trouble, Answer(409, REFUSAL), Answer(body=json.dumps(CANCELLED).encode())]
+
+    assert client.cancel_fold(10).failure_kind == "cancelled"
+
+    assert [request.method for request in server.requests] == ["DELETE"] * 4 + ["GET"]
+
+
+def test_a_delete_that_is_refused_at_once_is_an_error(server, client):
+    tested = json.dumps(CANCELLED | {"state": "TESTED", "failure_kind": None}).encode()
+    server.answers += [Answer(404, REFUSAL), Answer(409, REFUSAL)]
+    server.answers += [CUT_OFF, Answer(409, REFUSAL), Answer(body=tested)]
+
+    with pytest.raises(NotFoundError):
+        client.delete_submission(7)
+    for _ in range(2):
+        with pytest.raises(ConflictError):
+            client.cancel_fold(10)
+
+
+def write_events(*blocks):
+    return Answer(body="".join(f"{block}\n\n" for block in blocks).encode())
+
+
+def write_event(number, state="TESTED", **changes):
+    event = {"databoard_sf_id": 10, "databoard_s": 1, "state": state, "failure_kind": None}
+    event |= {"attempt": 1, "created_at": "2026-01-01T00:00:00+00:00"} | changes
+    return f"id: {number}\nevent: fold\ndata: {json.dumps(event)}"
+
+
+def test_events_go_on_where_a_stream_ended_or_broke_off(server, client):
+    server.answers += [
+        write_events("retry: 2000\nid: 4", ":\n\n:", write_event(5, "TRAINED"), write_event(6)),
+        Answer(503, REFUSAL),
+        Answer(cut_off=True, body=f"id: 6\n\n{write_event(7)}\n\n".encode() + b":" * 2000),
+        write_events("id: 7", write_event(9, "ERROR", failure_kind="time_limit")),
+        write_events("id: 9\nevent: reset\ndata: {}"),
+    ]
+    events = client.iter_events()
+
+    found = [next(events) for _ in range(4)]
+
+    assert [(event.id, event.state) for event in found] == [
+        (5, "TRAINED"),
+        (6, "TESTED"),
+        (7, "TESTED"),
+        (9, "ERROR"),
+    ]
+    assert found[-1].failure_kind == "time_limit"
+    with pytest.raises(EventsLostError, match="look at the folds"):
+        next(events)
+    known = [request.headers.get("Last-Event-ID") for request in server.requests]
+    assert known == [None, "6", "6", "7", "9"]
+
+
+def test_events_of_an_api_that_stays_away_are_an_error(server, client):
+    server.answers += [Answer(503, REFUSAL)]
+
+    with pytest.raises(UnavailableError):
+        next(client.iter_events(silence=0))
+
+
+@pytest.mark.parametrize(("status", "redis"), [(200, "ok"), (503, "no answer")])
+def test_health_is_told_at_once_and_is_no_error(server, client, status, redis):
+    word = "ok" if status == 200 else "unavailable"
+    body = json.dumps({"status": word, "postgresql": "ok", "redis": redis}).encode()
+    server.answers += [Answer(status, body)]
+
+    health = client.get_health()
+
+    assert (health.is_ok, health.redis) == (status == 200, redis)
+    assert server.requests[0].path == "/health"
 
 
 def test_a_forced_post_is_repeated_with_the_same_key(server, client):
