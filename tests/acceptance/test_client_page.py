@@ -34,7 +34,9 @@ def test_the_examples_work_in_their_order(site):
     assert lines[1].startswith("parity.csv ")
     assert (site.folder / "copy.csv").stat().st_size == int(lines[1].split()[1])
     assert lines[2:5] == ["TESTED (30, 2)"] * 3
+    assert lines[5] == "1.0"
     assert "1.0 1.0" in lines
+    assert "Health(status='ok', postgresql='ok', redis='ok')" in lines
     assert "raw_data: There is no data set 'partiy'; there are" in result.stdout
     assert "400 [\"'regresor' is no workflow element" in result.stdout
     assert "3/3" in result.stderr
