@@ -87,12 +87,19 @@ def token_group(context: click.Context, home: Path | None) -> None:
     "--role", type=click.Choice([*map(str, Role)]), default=Role.PLATFORM.value, show_default=True
 )
 @click.option("--views", help="For a viewer: the account whose data it reads.")
-@password_option
-def add_user(name: str, role: str, views: str | None, password: str) -> None:
+@click.option(
+    "--password",
+    envvar="DATARUN_PASSWORD",
+    help="Prompted for if not in the environment; a worker has a token instead.",
+)
+def add_user(name: str, role: str, views: str | None, password: str | None) -> None:
     """Add an account."""
     if (Role(role) is Role.VIEWER) != (views is not None):
         raise click.UsageError("a viewer, and only a viewer, needs --views ACCOUNT")
-    user = User(name=name, role=Role(role), password_hash=hash_password(password))
+    if password is None and Role(role) is not Role.WORKER:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    hashed = None if password is None else hash_password(password)
+    user = User(name=name, role=Role(role), password_hash=hashed)
     if views is not None:
         user.views_id = find_user(views).id
     db.session.add(user)
@@ -101,6 +108,8 @@ def add_user(name: str, role: str, views: str | None, password: str) -> None:
     except IntegrityError:
         raise click.ClickException(f"there is an account {name!r} already") from None
     click.echo(f"added {role} {name}")
+    if user.role is Role.WORKER:
+        click.echo(f"Next: datarun token add {name}")
 
 
 @user_group.command("list")

@@ -339,6 +339,17 @@ class Submission:
             scores=answer["scores"],
         )
 
+    def _repr_html_(self) -> str:
+        heads = (f"submission {self.databoard_s_id}", "rows", "mean", "std", "bagged")
+        rows = [
+            (metric, part, *(_round(found[name]) for name in heads[2:]))
+            for metric, parts in self.scores.items()
+            for part, found in parts.items()
+        ]
+        return write_html_table(
+            heads, rows or [(f"{self.n_tested} of {self.n_folds} folds tested",)]
+        )
+
 
 FOLD_FIELDS = (
     "databoard_sf_id",
@@ -761,6 +772,10 @@ class QueueInfo:
             done_last_hour=answer["done_last_hour"],
             live_workers=answer["live_workers"],
         )
+
+
+def _round(score: float | None) -> str:
+    return "" if score is None else f"{score:.4f}"
 
 
 def _read_moment(text: str | None) -> datetime | None:

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
-from datarun_client.errors import BadInputError, DatarunError
+from datarun_client.errors import BadInputError, DatarunError, UnauthorizedError
 from datarun_client.exit_codes import ExitCode, find_exit_code
 from datarun_client.states import WorkflowElement
 from datarun_client.transport import Transport
@@ -209,6 +209,9 @@ def try_api(settings: Settings) -> str:
         except BadInputError as error:
             if "worker" not in error.errors:
                 raise
+        except UnauthorizedError as error:
+            text = "it doesn't know this token; `datarun token add NAME` on the server makes one"
+            raise UnauthorizedError(error.status, text) from error
     return f"{settings.url} takes the token"
 
 

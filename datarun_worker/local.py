@@ -487,7 +487,8 @@ def show_scores(
     scores: ScoringResult | None,
 ) -> None:
     """Print how good the predictions are: by a kit's own scores, or on a CSV's held-out rows."""
-    if scores is not None:
+    if scores is not None and scores.folds:
+        click.echo()
         show_all_scores(
             {name.databoard_sf_id: found for name, found in scores.folds.items()},
             summarize_scores(metrics, list(scores.folds.values()), scores.bagged),

@@ -83,8 +83,12 @@ def add(
     if held_out_test is not None:
         found = split_and_wait(client, found, held_out_test, random_state)
     show_raw_data(found, as_json)
-    if found.split_state is SplitState.NONE and not as_json:
+    if as_json:
+        return
+    if found.split_state is SplitState.NONE:
         click.echo(f"Next: datarun data split {name} --held-out-test 0.2")
+    else:
+        click.echo(f"Next: datarun submit FOLDER --data {name}")
 
 
 @data.command("add-kit")

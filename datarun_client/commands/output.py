@@ -151,4 +151,5 @@ def describe_age(moment: datetime | None) -> str:
     """Say how long ago something was."""
     if moment is None:
         return ""
-    return f"{describe_seconds(max((datetime.now(UTC) - moment).total_seconds(), 1))} ago"
+    seconds = max((datetime.now(UTC) - moment).total_seconds(), 1)
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{describe_seconds(seconds)} ago"

@@ -58,6 +58,14 @@ def test_a_name_that_is_taken_is_refused(run, name):
     assert "already" in again.output
 
 
+def test_a_worker_needs_no_password_and_has_none(run, name, context):
+    result = run("user", "add", name, "--role", "worker")
+
+    assert result.exit_code == 0, result.output
+    assert f"datarun token add {name}" in result.output
+    assert find_user(name).password_hash is None
+
+
 def test_a_viewer_needs_an_account_to_view(run, name, platform, context):
     alone = run("user", "add", name, "--role", "viewer", DATARUN_PASSWORD="x")
     right = run(

@@ -145,6 +145,7 @@ def test_a_run_is_scored_by_the_metrics_of_its_data_set(client, platform, worker
     assert (submission.n_folds, submission.n_tested) == (2, 2)
     assert submission.scoring_state == "DONE"
     assert submission.scores["accuracy"]["train"]["mean"] == 0.5
+    assert "<td>accuracy</td><td>train</td><td>0.5000</td>" in submission._repr_html_()
     assert client.get_fold(run.databoard_sf_ids[0]).scores["accuracy"]["validation"] == 0.25
 
 
