@@ -1,4 +1,8 @@
-"""Accounts with more folds than could be run in a bench's time, written past the API."""
+"""Accounts with more folds than could be run in a bench's time, written past the API.
+
+`fill_account` writes rows of any size; `add_finished_folds` has PostgreSQL make small ones, a
+million in a minute or two.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import psycopg
 from flask import Flask
 from sqlalchemy import func, insert, select
 
@@ -109,3 +114,57 @@ def _make_rows(owner: int, n_folds: int, n_bytes: int) -> Iterator[list[dict[str
             }
             for number in range(first, min(first + _ROWS_AT_ONCE, n_folds + 1))
         ]
+
+
+FOLDS_A_SUBMISSION = 10
+
+FIRST_NUMBER = 1_000_000
+"""The first number of the finished folds and of their submissions."""
+
+_FINISHED = """
+    -- Whatever these rows refer to is there, so that nothing has to be looked up for each.
+    SET LOCAL session_replication_role = replica;
+    CREATE TEMPORARY TABLE template ON COMMIT DROP AS
+        SELECT f.*, s.raw_data_id, s.files FROM submission_fold f
+        JOIN submission s ON s.owner_id = f.owner_id AND s.databoard_s_id = f.databoard_s
+        ORDER BY f.databoard_sf_id LIMIT 1;
+    INSERT INTO submission (owner_id, databoard_s_id, raw_data_id, files, hash_files)
+        SELECT owner_id, {first} + n, raw_data_id, files, repeat('0', 64)
+        FROM template, generate_series(0, {last} / {share}) n;
+    INSERT INTO submission_fold (
+            owner_id, databoard_sf_id, databoard_s, train_is, test_is, max_index, priority, state,
+            attempt, n_losses, log_messages, hash_files, new, full_train_predictions,
+            full_train_shape, full_train_sha256, test_predictions, test_shape, test_sha256,
+            train_time, validation_time, test_time, train_cpu_time, test_cpu_time, train_memory,
+            test_memory, created_at, started_at, finished_at, changed_at, posted_at)
+        SELECT owner_id, {first} + n, {first} + n / {share}, train_is, test_is, max_index, 'L',
+            'TESTED', 1, 0, 'trained', repeat('0', 64), false, train_is, '{{100,1}}',
+            repeat('0', 64), test_is, '{{100,1}}', repeat('0', 64), 1, 1, 1, 1, 1, 1, 1,
+            ended, ended, ended, ended, ended
+        FROM template, generate_series(0, {last}) n,
+            LATERAL (SELECT now() - ({last} - n + 60) * interval '5 s' AS ended) times;
+    INSERT INTO attempt (owner_id, databoard_sf_id, number, worker, queue, hash_files,
+            started_at, ended_at, outcome)
+        SELECT owner_id, databoard_sf_id, 1, 'worker-1', 'low', hash_files, started_at,
+            finished_at, 'tested'
+        FROM submission_fold WHERE databoard_sf_id >= {first};
+    INSERT INTO fold_event (owner_id, databoard_sf_id, databoard_s, state, attempt, created_at)
+        SELECT owner_id, databoard_sf_id, databoard_s, state, 1, finished_at
+        FROM submission_fold WHERE databoard_sf_id >= {first} ORDER BY databoard_sf_id;
+"""
+
+
+def add_finished_folds(database_url: str, n_folds: int) -> None:
+    """Add folds to the account of a database's first one, as if they had run one after the other.
+
+    Parameters
+    ----------
+    database_url : str
+        Of a stack with one fold.
+    n_folds : int
+        They have been handed out, and are numbered from `FIRST_NUMBER` on.
+    """
+    statement = _FINISHED.format(first=FIRST_NUMBER, last=n_folds - 1, share=FOLDS_A_SUBMISSION)
+    with psycopg.connect(database_url) as database:
+        for part in statement.split(";\n"):
+            database.execute(part)

@@ -103,16 +103,20 @@ class Reconciler:
             self._session = None
 
     def do_round(self) -> None:
-        """Apply all rules once, if no other reconciler does.
+        """Apply all rules once, if no other reconciler does; errors as of `apply_rules`."""
+        if self._is_in_charge():
+            self.apply_rules()
+        else:
+            self._was_outage = True
+
+    def apply_rules(self) -> None:
+        """Apply all rules once.
 
         Raises
         ------
         SQLAlchemyError, RedisError
             If PostgreSQL or Redis is away.
         """
-        if not self._is_in_charge():
-            self._was_outage = True
-            return
         if not any_worker_heard():
             # Either all workers are gone, and nobody could take anything over, or we were.
             self._was_outage = True

@@ -4,6 +4,7 @@ from benchmarks.benches.accepting import AcceptingBench
 from benchmarks.benches.authentication import AuthenticationBench
 from benchmarks.benches.bench import Bench, Results
 from benchmarks.benches.folds import FoldsBench
+from benchmarks.benches.growth import GrowthBench
 from benchmarks.benches.latency import LatencyBench
 from benchmarks.benches.reading import ReadingBench
 from benchmarks.benches.uploading import UploadingBench
@@ -17,6 +18,7 @@ BENCHES: dict[str, Bench] = {
         AuthenticationBench(),
         ReadingBench(),
         UploadingBench(),
+        GrowthBench(),
     )
 }
 
