@@ -1,25 +1,28 @@
 """Lists of rows: filtered, page by page, with an ETag, and streamed.
 
-A list goes from a server-side cursor to the socket a few rows at a time, as plain values and never
-as objects of the models, so that its length costs no memory. Two queries make it: the first looks
-over the rows without their large columns and says how many there are, where the page ends, which
-versions of them it saw and how large they are; the second reads them.
+A list goes from the database to the socket a few rows at a time, as plain values and never as
+objects of the models, so that its length costs no memory. A first query looks over the rows without
+their large columns and says how many there are, where the page ends, which versions of them it saw
+and how large they are; then they are read piece by piece, each piece by a query that goes on behind
+the last row of the one before.
+
+So a list has a connection only while a piece is read, and none while it is sent: clients that read
+slowly take no connections from others, and hold no snapshot that would keep PostgreSQL from
+clearing up. A cursor on the server would do both, and is no quicker.
 
 The versions are PostgreSQL's own: every change of a row gives it another ``xmin``. What changes
-between the two queries is in the body, but not in the ETag, so that the next look has it again.
+while the list is sent may be in the body, but not in the ETag, so that the next look has it again.
 
 A stream that breaks off in the middle is an error in the server's log and a connection that is
 closed before its last chunk; and the JSON has no end, so that nobody takes it for a whole list.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-import psycopg
 from flask import Response, request
 from sqlalchemy import (
     BigInteger,
@@ -31,12 +34,14 @@ from sqlalchemy import (
     SQLColumnExpression,
     String,
     Text,
+    bindparam,
     cast,
     func,
     literal_column,
     select,
     type_coerce,
 )
+from sqlalchemy.engine.interfaces import Compiled
 from sqlalchemy.orm import InstrumentedAttribute
 
 from datarun_api.extensions import db
@@ -47,6 +52,9 @@ CHUNK_BYTES = 1 << 20
 """How much of a list is in memory at a time, if its rows aren't larger."""
 
 MAX_CHUNK_ROWS = 1000
+
+_NO_KEY = -1
+"""Smaller than every key."""
 
 HEADERS = {
     "ETag": {"schema": {"type": "string"}, "description": "For `If-None-Match`."},
@@ -172,17 +180,16 @@ def _stream(listing: Listing, page: Overview) -> Response:
         yield b"]\n"
 
     response = Response(write(), mimetype="application/json")
-    response.call_on_close(rows.close)
     if rows.is_whole:
         response.make_sequence()
     return response
 
 
 class RowReader:
-    """Reads a page's rows from a server-side cursor, some at a time.
+    """Reads a page's rows some at a time, each time with a connection that it gives back at once.
 
     The first of them are read at once, so that an early failure is a refusal. It outlives the
-    request's session, so it has a connection of its own until it is closed.
+    request's session, so its connections are its own.
 
     Parameters
     ----------
@@ -192,42 +199,59 @@ class RowReader:
     Attributes
     ----------
     is_whole : bool
-        Whether the first were all; then the connection is given back already.
+        Whether the first were all.
     """
 
     def __init__(self, listing: Listing, page: Overview) -> None:
         self._n_rows = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES // (page.row_bytes + 1)))
-        query = _select(listing, *_list_columns(listing)).order_by(None).order_by(listing.key)
+        columns = _list_columns(listing)
+        self._adds_key = listing.key.key not in listing.names
+        if self._adds_key:
+            columns.append(listing.key)
+        self._key_place = [*listing.names, listing.key.key].index(listing.key.key)
+        query = (
+            select(*columns)
+            .where(*listing.conditions, listing.key > bindparam("behind", _NO_KEY))
+            .order_by(listing.key)
+            .limit(self._n_rows)
+        )
         if listing.limit is not None:
-            query = query.where(listing.key <= (-1 if page.last is None else page.last))
-        with contextlib.ExitStack() as stack:
-            connection = stack.enter_context(db.engine.connect())
-            self._cursor = stack.enter_context(_open_cursor(connection, query))
-            self._first = self._cursor.fetchmany(self._n_rows)
-            self.is_whole = len(self._first) < self._n_rows
-            self._opened = contextlib.ExitStack() if self.is_whole else stack.pop_all()
+            query = query.where(listing.key <= (_NO_KEY if page.last is None else page.last))
+        self._engine = db.engine
+        self._query = query.compile(db.engine, compile_kwargs={"render_postcompile": True})
+        self._behind = _NO_KEY if listing.cursor is None else listing.cursor
+        self._first = self._read_next()
+        self.is_whole = len(self._first) < self._n_rows
 
     def __iter__(self) -> Iterator[list[Any]]:
-        rows = self._first
+        rows, is_last = self._first, self.is_whole
+        self._first = []
         while rows:
             yield rows
-            rows = [] if self.is_whole else self._cursor.fetchmany(self._n_rows)
+            rows = [] if is_last else self._read_next()
+            is_last = len(rows) < self._n_rows
 
-    def close(self) -> None:
-        """Give the connection back."""
-        self._opened.close()
+    def _read_next(self) -> list[Any]:
+        with self._engine.connect() as connection:
+            # Nothing to begin, nothing to end.
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            rows = _fetch_all(connection, self._query, self._behind)
+        if rows:
+            self._behind = rows[-1][self._key_place]
+        return [row[:-1] for row in rows] if self._adds_key else rows
 
 
-def _open_cursor(connection: Connection, query: Select[Any]) -> psycopg.ServerCursor[Any]:
-    """Open a cursor of psycopg's own on the server.
+def _fetch_all(connection: Connection, query: Compiled, behind: int) -> list[Any]:
+    """Read rows by a cursor of psycopg's own.
 
     SQLAlchemy's would read bytes as hexadecimal text and wrap every row, which takes twice as long.
     """
-    compiled = query.compile(connection.engine, compile_kwargs={"render_postcompile": True})
     driver: Any = connection.connection.driver_connection
-    cursor: psycopg.ServerCursor[Any] = driver.cursor("list", binary=True)
-    cursor.execute(str(compiled), compiled.params)
-    return cursor
+    with driver.cursor(binary=True) as cursor:
+        # Planned each time: what is best for the first piece may not be for the last.
+        cursor.execute(str(query), {**query.params, "behind": behind}, prepare=False)
+        rows: list[Any] = cursor.fetchall()
+    return rows
 
 
 def _find_next_address(listing: Listing, page: Overview) -> str | None:

@@ -98,7 +98,6 @@ def send_archive(listing: Listing) -> Response:
     rows = RowReader(listing, look_over(listing))
     response = Response(_write_archive(rows), mimetype=ZIP)
     response.headers.set("Content-Disposition", "attachment", filename="predictions.npz")
-    response.call_on_close(rows.close)
     return response
 
 

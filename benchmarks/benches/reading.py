@@ -98,12 +98,13 @@ class ReadingBench(Bench):
             account = fill_account(idle.app, listing.account, n_folds, listing.n_bytes)
             seconds: dict[str, list[float]] = {"datarun": [], "floor": []}
             first: dict[str, list[float]] = {"datarun": [], "floor": []}
-            growth = []
+            growth, peaks = [], []
             read_list(idle, listing, account)
             for _ in range(session.n_repeats):
                 with watch_memory(idle.api_processes) as watch:
                     reads = {"datarun": read_list(idle, listing, account)}
                 growth.append(watch.growth)
+                peaks.append(watch.peak)
                 reads["floor"] = read_floor(idle, listing, account)
                 for name, (first_byte, whole) in reads.items():
                     first[name].append(first_byte)
@@ -113,6 +114,7 @@ class ReadingBench(Bench):
                 "seconds": seconds,
                 "first_byte": first,
                 "growth": growth,
+                "peak": max(peaks),
             }
         return {"listings": measured}
 
@@ -129,6 +131,7 @@ class ReadingBench(Bench):
                 "first byte",
                 "target",
                 "API's memory",
+                "a process at most",
             ],
         )
         for listing in LISTINGS:
@@ -144,6 +147,7 @@ class ReadingBench(Bench):
                     format_milliseconds(Spread.of(entry["first_byte"]["datarun"]).median),
                     format_milliseconds(FIRST_BYTE_TARGET),
                     f"+{format_megabytes(Spread.of(entry['growth']).highest)}",
+                    format_megabytes(entry["peak"]),
                 ]
             )
         return [table]

@@ -71,6 +71,7 @@ class UploadingBench(Bench):
         ways = [way for way in WAYS if way.target is None or idle.stack.has("uploads/")]
         seconds: dict[str, list[float]] = {}
         growth: dict[str, list[int]] = {}
+        peaks: dict[str, int] = {}
         for repeat in range(session.n_repeats):
             session.tell(f"uploading: repeat {repeat + 1} of {session.n_repeats}")
             content = make_numbers(len(WAYS) * repeat)
@@ -84,17 +85,18 @@ class UploadingBench(Bench):
                     send()
                 seconds.setdefault(way.name, []).append(time.perf_counter() - prepared)
                 growth.setdefault(way.name, []).append(watch.growth)
+                peaks[way.name] = max(watch.peak, peaks.get(way.name, 0))
                 if way.target is None:
                     seconds.setdefault(ENCODE, []).append(prepared - start)
-        return {"seconds": seconds, "growth": growth}
+        return {"seconds": seconds, "growth": growth, "peak": peaks}
 
     def make_tables(self, results: Results) -> list[Table]:
         """Show times and memory."""
         seconds = results["seconds"]
-        columns = ["", "time", "over the floor", "target", "API's memory"]
+        columns = ["", "time", "over the floor", "target", "API's memory", "a process at most"]
         floor = format_milliseconds(Spread.of(seconds[FLOOR]).median)
         table = Table(
-            "Uploading 100 MB", columns, [["floor: socket, SHA-256, disk", floor, "", "", ""]]
+            "Uploading 100 MB", columns, [["floor: socket, SHA-256, disk", floor, *[""] * 4]]
         )
         for way in WAYS:
             if way.name not in seconds:
@@ -108,6 +110,7 @@ class UploadingBench(Bench):
                     format_ratio(ratio.median),
                     f"{way.target:g}" if way.target else "",
                     f"+{format_megabytes(Spread.of(results['growth'][way.name]).highest)}",
+                    format_megabytes(results["peak"][way.name]),
                 ]
             )
         encode = format_milliseconds(Spread.of(seconds[ENCODE]).median)

@@ -1,14 +1,16 @@
 """Lists: whole as the seed says, or filtered, by pages, some fields only, unchanged."""
 
 import itertools
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from sqlalchemy import func, select, text, true, update
+from sqlalchemy import delete, func, select, text, true, update
 
 import datarun_api.listing
 from datarun_api.extensions import db
@@ -342,39 +344,82 @@ def server(app, servers):
 def test_a_list_that_breaks_off_is_not_taken_for_a_whole_one(
     platform, many_large_folds, server, context
 ):
-    with requests.get(
-        f"{server}/runapp/submissionfold/", headers=platform.headers, stream=True, timeout=30
-    ) as response:
+    with (
+        ThreadPoolExecutor() as threads,
+        requests.get(
+            f"{server}/runapp/submissionfold/", headers=platform.headers, stream=True, timeout=30
+        ) as response,
+    ):
         assert response.status_code == 200
         pieces = response.iter_content(1 << 16)
         body = bytearray(next(pieces))
 
-        def end_the_stream():
-            streaming = text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE query ILIKE 'FETCH%' AND pid <> pg_backend_pid()"
-            )
-            return db.session.scalars(streaming).all()
+        # Nobody reads the table from now on, so that a piece is being waited for when it ends.
+        db.session.execute(text("LOCK TABLE submission_fold IN ACCESS EXCLUSIVE MODE"))
+        reading = threads.submit(lambda: body.extend(itertools.chain.from_iterable(pieces)))
 
-        wait_until(end_the_stream, "the list's cursor")
+        def end_the_stream():
+            waiting = text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND query ILIKE '%log_messages%'"
+            )
+            return db.session.scalars(waiting).all()
+
+        wait_until(end_the_stream, "the list's next piece")
+        db.session.rollback()
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
-            body.extend(itertools.chain.from_iterable(pieces))
+            reading.result()
 
     assert not body.endswith(b"]\n")
 
 
 def test_a_failure_before_the_first_row_is_a_refusal(platform, folds, app, monkeypatch):
-    def fail(connection, query):
-        connection.connection.driver_connection.execute("SET statement_timeout = 1")
-        return open_cursor(connection, query.where(func.pg_sleep(9).is_(None)))
+    def fail(connection, query, behind):
+        driver = connection.connection.driver_connection
+        with driver.transaction():
+            driver.execute("SET LOCAL statement_timeout = 1")
+            driver.execute("SELECT pg_sleep(9)")
 
-    open_cursor = datarun_api.listing._open_cursor
-    monkeypatch.setattr(datarun_api.listing, "_open_cursor", fail)
+    monkeypatch.setattr(datarun_api.listing, "_fetch_all", fail)
 
     response = platform.get("submissionfold/")
 
     assert response.status_code == 503
     assert response.headers["Retry-After"]
+
+
+def test_a_list_holds_no_connection_while_it_is_sent(platform, many_large_folds, app):
+    with app.app_context():
+        response = app.test_client().get(
+            "/runapp/submissionfold/", headers=platform.headers, buffered=False
+        )
+
+        for _ in zip(range(3), response.iter_encoded(), strict=False):
+            assert db.engine.pool.checkedout() == 0
+        response.close()
+
+
+def test_a_list_goes_on_behind_what_was_deleted(platform, many_large_folds, app):
+    """Nothing is locked while it is sent: what goes meanwhile isn't in it, and all else is."""
+    with app.app_context():
+        response = app.test_client().get(
+            "/runapp/submissionfold/?fields=log_messages,databoard_sf_id",
+            headers=platform.headers,
+            buffered=False,
+        )
+        pieces = response.iter_encoded()
+        # The bracket and two folds, a piece each.
+        body = b"".join(itertools.islice(pieces, 3))
+        gone = SubmissionFold.databoard_sf_id.in_([1, 2, 30])
+        db.session.execute(
+            delete(SubmissionFold).where(SubmissionFold.owner_id == platform.id, gone)
+        )
+        db.session.commit()
+        body += b"".join(pieces)
+        response.close()
+
+    numbers = [fold["databoard_sf_id"] for fold in json.loads(body)]
+    assert numbers == [number for number in range(65) if number not in (2, 30)]
 
 
 def test_a_list_leaves_its_connection_to_others(platform, many_large_folds, app):
