@@ -19,7 +19,15 @@ from sqlalchemy.orm.interfaces import ORMOption
 
 from datarun_api.extensions import db
 from datarun_api.leases import get_lease, is_live, serves
-from datarun_api.models import RawData, Submission, SubmissionFold, Turn, Worker, get_table
+from datarun_api.models import (
+    Attempt,
+    RawData,
+    Submission,
+    SubmissionFold,
+    Turn,
+    Worker,
+    get_table,
+)
 from datarun_client.states import Priority, Queue
 
 
@@ -58,31 +66,60 @@ def _select_next(queue: Queue, lease: timedelta) -> Select[SubmissionFold]:
         )
         .order_by(SubmissionFold.queued_at)
         .limit(1)
-        # All that a worker is told, in one query.
-        .options(
-            load_only(
-                SubmissionFold.databoard_s,
-                SubmissionFold.train_is,
-                SubmissionFold.state,
-                SubmissionFold.attempt,
-                SubmissionFold.lease_until,
-            ),
-            with_raw_data(
-                [Submission.raw_data_id, Submission.hash_files, Submission.files],
-                [
-                    RawData.workflow_elements,
-                    RawData.target_column,
-                    RawData.reader,
-                    RawData.time_limit,
-                    RawData.memory_limit,
-                    RawData.n_train,
-                    RawData.n_test,
-                    RawData.files,
-                    RawData.parts,
-                ],
+        .options(*_load_claim())
+        .with_for_update(of=SubmissionFold, skip_locked=True)
+    )
+
+
+def find_given(worker: str) -> SubmissionFold | None:
+    """Lock the fold that a worker was given and may not know of; None if there is none."""
+    query = (
+        select(SubmissionFold)
+        .join(
+            Attempt,
+            and_(
+                Attempt.owner_id == SubmissionFold.owner_id,
+                Attempt.databoard_sf_id == SubmissionFold.databoard_sf_id,
+                Attempt.number == SubmissionFold.attempt,
             ),
         )
-        .with_for_update(of=SubmissionFold, skip_locked=True)
+        .where(
+            Attempt.worker == worker,
+            Attempt.ended_at.is_(None),
+            SubmissionFold.lease_until.is_not(None),
+        )
+        .limit(1)
+        .options(*_load_claim())
+        .with_for_update(of=SubmissionFold)
+    )
+    fold: SubmissionFold | None = db.session.scalar(query)
+    return fold
+
+
+def _load_claim() -> tuple[ORMOption, ORMOption]:
+    """Load all that a worker is told of a fold in one query, and no more."""
+    return (
+        load_only(
+            SubmissionFold.databoard_s,
+            SubmissionFold.train_is,
+            SubmissionFold.state,
+            SubmissionFold.attempt,
+            SubmissionFold.lease_until,
+        ),
+        with_raw_data(
+            [Submission.raw_data_id, Submission.hash_files, Submission.files],
+            [
+                RawData.workflow_elements,
+                RawData.target_column,
+                RawData.reader,
+                RawData.time_limit,
+                RawData.memory_limit,
+                RawData.n_train,
+                RawData.n_test,
+                RawData.files,
+                RawData.parts,
+            ],
+        ),
     )
 
 

@@ -32,7 +32,7 @@ from sqlalchemy.orm import load_only, undefer
 
 from datarun_api.errors import BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db, get_queues
-from datarun_api.fold_queue import note_turn, take_next, with_raw_data
+from datarun_api.fold_queue import find_given, note_turn, take_next, with_raw_data
 from datarun_api.leases import get_lease
 from datarun_api.models import (
     MEASURES,
@@ -105,7 +105,7 @@ def make_not_found(databoard_sf_id: int) -> NotFoundError:
     return NotFoundError(f"There is no fold {databoard_sf_id} in this account.")
 
 
-def claim_fold(queue: Queue, worker: str) -> SubmissionFold | None:
+def claim_fold(queue: Queue, worker: str, resumes: bool = False) -> SubmissionFold | None:
     """Give a worker the fold of a queue whose turn it is.
 
     Parameters
@@ -114,13 +114,19 @@ def claim_fold(queue: Queue, worker: str) -> SubmissionFold | None:
         The queue that the worker's job came from.
     worker : str
         The worker's name.
+    resumes : bool, optional
+        Whether it may have been given a fold without having heard of it; then that one comes again.
 
     Returns
     -------
     SubmissionFold or None
         None if there is nothing to do.
     """
-    fold = _take_fold(queue, worker)
+    fold = find_given(worker) if resumes else None
+    if fold is not None:
+        fold.lease_until = func.now() + get_lease()
+    else:
+        fold = _take_fold(queue, worker)
     if fold is None:
         db.session.rollback()
     else:

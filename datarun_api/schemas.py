@@ -922,6 +922,10 @@ class FoldClaimInputSchema(ma.Schema):
     databoard_sf_id = Id(required=True, metadata=FOLD)
     queue = fields.Enum(Queue, by_value=True, required=True)
     worker = Text(required=True, metadata=dict(WORKER))
+    resumes = fields.Boolean(
+        load_default=False,
+        metadata=describe("Give what was given before, as the answer may have been lost.", False),
+    )
 
 
 class HeartbeatInputSchema(ma.Schema):

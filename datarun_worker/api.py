@@ -3,11 +3,12 @@
 What may be repeated without harm is repeated after a pause when there is no answer, or one that
 says that the server is at fault (5xx, 429). What must be repeated until it is done (a result) or
 comes again by itself (a report, a heartbeat) is sent once here; `delivery`, `attempts` and
-`heartbeat` come again. A claim whose answer was lost isn't repeated: it may have been given, and
-its lease will tell.
+`heartbeat` come again. Where the answer to a fold's claim was lost, the next one asks for what was
+given then; of a data job the lease will tell.
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -67,6 +68,8 @@ _TOO_LARGE = 413
 logger = logging.getLogger("rq.worker.datarun")
 
 Answer = TypeVar("Answer")
+Repeatable = Callable[[ApiAwayError], bool]
+"""Tells whether a claim that failed so may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Api:
         self._retry_time = settings.retry_time
         self._worker_name = worker_name
         self._is_stopping = is_stopping or threading.Event()
+        # Whether the API may have given a fold in an answer that was lost.
+        self._may_have_fold = False
         self._session = requests.Session()
         self._headers = {
             "Authorization": f"Bearer {settings.token}",
@@ -141,7 +146,8 @@ class Api:
     def claim_fold(self, owner: int, databoard_sf_id: int, queue: str) -> FoldClaim | None:
         """Ask for a fold to run; the API may give another one of the same queue.
 
-        Waits for an API that can't be reached until there is one, or the worker stops.
+        Waits for an API that can't be reached until there is one, or the worker stops. If a fold
+        was given whose answer was lost, it is given that one.
 
         Returns
         -------
@@ -151,7 +157,7 @@ class Api:
         Raises
         ------
         ApiError
-            If the API refuses, or its answer is lost: the lease will tell.
+            If the API refuses, or the worker stops.
         """
         body = {
             "owner": owner,
@@ -159,24 +165,30 @@ class Api:
             "queue": queue,
             "worker": self._worker_name,
         }
-        answer = self._claim("folds/claim/", body)
+
+        def claim() -> dict[str, Any] | None:
+            wish = {**body, "resumes": True} if self._may_have_fold else body
+            with self._noting_loss():
+                return self._post("folds/claim/", wish)
+
+        answer = self._wait_for(claim, lambda error: True)
         return None if answer is None else FoldClaim.from_wire(answer)
 
     def claim_split(self, raw_data: int, attempt: int) -> SplitClaim | None:
-        """Ask for a data set to split; otherwise as `claim_fold`."""
+        """Ask for a data set to split; as `claim_fold`, but an answer that is lost is an error."""
         body = {"raw_data": raw_data, "attempt": attempt, "worker": self._worker_name}
-        answer = self._claim("splits/claim/", body)
+        answer = self._claim_data_job("splits/claim/", body)
         return None if answer is None else SplitClaim.from_wire(answer)
 
     def claim_scoring(self, owner: int, databoard_s: int, attempt: int) -> ScoringClaim | None:
-        """Ask for a submission to score; otherwise as `claim_fold`."""
+        """Ask for a submission to score; otherwise as `claim_split`."""
         body = {
             "owner": owner,
             "databoard_s": databoard_s,
             "attempt": attempt,
             "worker": self._worker_name,
         }
-        answer = self._claim("scorings/claim/", body)
+        answer = self._claim_data_job("scorings/claim/", body)
         return None if answer is None else ScoringClaim.from_wire(answer)
 
     def fetch_scored_fold(
@@ -328,17 +340,35 @@ class Api:
         wish = (
             "" if queue is None else f"?{urlencode({'queue': queue, 'worker': self._worker_name})}"
         )
-        answer = self._request("POST", f"{path}/result/{wish}", _read_json, body, headers)
+        address = f"{path}/result/{wish}"
+        with self._noting_loss() if queue is not None else contextlib.nullcontext():
+            answer = self._request("POST", address, _read_json, body, headers)
         claim = (answer or {}).get("claim")
         return ResultAnswer(None if claim is None else FoldClaim.from_wire(claim))
 
-    def _claim(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    @contextlib.contextmanager
+    def _noting_loss(self) -> Iterator[None]:
+        """Note whether the answer to a request that may bring a fold was lost."""
+        try:
+            yield
+        except ApiAwayError as error:
+            self._may_have_fold |= error.may_have_happened
+            raise
+        self._may_have_fold = False
+
+    def _claim_data_job(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        return self._wait_for(
+            lambda: self._post(path, body), lambda error: not error.may_have_happened
+        )
+
+    def _wait_for(self, claim: Callable[[], Answer], may_repeat: Repeatable) -> Answer:
+        """Claim until there is an answer, as long as a claim may be repeated."""
         pause = FIRST_PAUSE
         while True:
             try:
-                return self._post(path, body)
+                return claim()
             except ApiAwayError as error:
-                if error.may_have_happened:
+                if not may_repeat(error):
                     raise
                 seconds = min(max(pause, error.retry_after), LONGEST_PAUSE)
                 logger.warning("%s; trying again in %.1f s", error, seconds)

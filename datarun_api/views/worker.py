@@ -161,7 +161,7 @@ class FoldClaim(MethodView):
     @blueprint.alt_response(204, description="There is nothing to do.")
     def post(self, payload: dict[str, Any]) -> Response:
         """Claim a fold of the queue of a job; it need not be the one that the job names."""
-        fold = claim_fold(payload["queue"], payload["worker"])
+        fold = claim_fold(payload["queue"], payload["worker"], payload["resumes"])
         if fold is None:
             return Response(status=204)
         return jsonify(dump_fold_claim(fold, current_app.config["LEASE"]))

@@ -112,7 +112,9 @@ def prepare(platform, worker, **changes: Any) -> int:
     return raw_data
 
 
-def claim_fold(worker, platform, number: int = 10, queue: str = "low", name: str = "w1"):
+def claim_fold(
+    worker, platform, number: int = 10, queue: str = "low", name: str = "w1", **wishes: Any
+):
     """Claim a fold as a worker does, when it is that fold's turn."""
     with platform.app.app_context():
         db.session.execute(
@@ -126,7 +128,7 @@ def claim_fold(worker, platform, number: int = 10, queue: str = "low", name: str
         )
         db.session.commit()
     payload = {"owner": platform.id, "databoard_sf_id": number, "queue": queue, "worker": name}
-    return worker.post("worker/folds/claim/", payload)
+    return worker.post("worker/folds/claim/", payload | wishes)
 
 
 def make_result(**changes: Any) -> dict[str, Any]:

@@ -489,6 +489,30 @@ def test_a_fold_is_claimed_once(platform, worker, raw_data):
     assert get_fold(platform)["started_at"] is not None
 
 
+def test_a_worker_that_missed_an_answer_is_given_its_fold_again(platform, worker, raw_data):
+    # Given two folds, one of which a worker was given without hearing of it
+    post_fold(platform, raw_data)
+    post_fold(platform, number=11)
+    given = claim_fold(worker, platform).json
+
+    # When it asks for that
+    again = claim_fold(worker, platform, 11, resumes=True)
+
+    # Then it is the same attempt, and another worker that asks gets the other fold
+    assert again.json == given
+    assert len(platform.get("submissionfold/10/attempts/").json) == 1
+    assert claim_fold(worker, platform, 11, name="w2", resumes=True).json["databoard_sf_id"] == 11
+
+
+def test_a_worker_that_missed_nothing_is_given_the_next_fold(platform, worker, raw_data):
+    post_fold(platform, raw_data)
+    claim_fold(worker, platform)
+    post_result(worker, platform, make_result())
+    post_fold(platform, number=11)
+
+    assert claim_fold(worker, platform, 11, resumes=True).json["databoard_sf_id"] == 11
+
+
 def test_phases_show_on_the_wire_and_never_go_back(platform, worker, raw_data):
     post_fold(platform, raw_data)
     claim_fold(worker, platform)

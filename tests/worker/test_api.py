@@ -160,11 +160,48 @@ def test_every_call_names_the_protocol(api, server, claim):
     assert [request.headers["Datarun-Protocol"] for request in server.requests] == ["1"] * 4
 
 
-def test_a_claim_whose_answer_is_lost_is_not_repeated(api, server):
-    server.answers = [Answer(body=json.dumps(CLAIM).encode(), cut_off=True)]
+def list_wishes(server) -> list[bool]:
+    """Tell of each request whether it asked for what was given before."""
+    return [json.loads(request.body).get("resumes", False) for request in server.requests]
+
+
+def test_a_claim_whose_answer_is_lost_asks_for_what_was_given(api, server):
+    given = json.dumps(CLAIM).encode()
+    server.answers = [
+        Answer(body=given, cut_off=True),
+        Answer(502),
+        Answer(body=given),
+        Answer(204),
+    ]
+
+    claim = api.claim_fold(1, 2, "high")
+    assert api.claim_fold(1, 3, "high") is None
+
+    assert claim.path == "folds/1/2/3"
+    assert list_wishes(server) == [False, True, True, False]
+
+
+def test_a_result_whose_answer_is_lost_lets_the_next_claim_ask_for_what_was_given(
+    api, server, claim
+):
+    server.answers = [Answer(cut_off=True), Answer(), Answer(204)]
+
+    # Given a result with which a fold may have been claimed
+    with pytest.raises(ApiAwayError):
+        api.send_result(claim.path, b"{}", "high")
+    # When it is delivered again, which claims none
+    api.send_result(claim.path, b"{}")
+    # Then the next claim asks for that fold
+    assert api.claim_fold(1, 2, "high") is None
+
+    assert list_wishes(server) == [False, False, True]
+
+
+def test_a_split_whose_answer_is_lost_is_not_claimed_again(api, server):
+    server.answers = [Answer(cut_off=True)]
 
     with pytest.raises(ApiAwayError):
-        api.claim_fold(1, 2, "high")
+        api.claim_split(1, 1)
 
     assert len(server.requests) == 1
 
