@@ -15,6 +15,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -71,6 +72,11 @@ VALKEY_SETTINGS = {
     "save": '""',
     "loglevel": "warning",
 }
+
+PORTS = range(20_000, 32_768)
+"""Below those that Linux and macOS give to connections on their way out."""
+
+N_PORTS_TRIED = 100
 
 POSTGRES_STOP = 60.0
 """Seconds for PostgreSQL's last checkpoint."""
@@ -339,9 +345,13 @@ def find_program(package: str, pattern: str) -> Path:
     )
 
 
-def find_free_port(wanted: int) -> int:
-    """Find a free port on the loopback interface: the wanted one if possible, else any."""
-    for port in (wanted, 0):
+def find_free_port(wanted: int = 0) -> int:
+    """Find a free port on the loopback interface: the wanted one if possible, else any.
+
+    None of those that the system gives to connections on their way out: one of them could take it
+    before the server does.
+    """
+    for port in (*([wanted] if wanted else ()), *random.sample(PORTS, N_PORTS_TRIED)):
         with socket.socket() as probe:
             # As servers do: a port with connections that are just ending is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -349,8 +359,7 @@ def find_free_port(wanted: int) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            free: int = probe.getsockname()[1]
-            return free
+            return port
     raise EmbeddedError("no port is free on 127.0.0.1")
 
 

@@ -145,6 +145,15 @@ class Text(fields.String):
         super().__init__(validate=[validate.Length(1, max_length), check_text], **kwargs)
 
 
+class Flag(fields.Boolean):
+    """True or false; no text and no number."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class LogText(fields.String):
     """Any text but NUL, which PostgreSQL can't keep."""
 
@@ -922,7 +931,7 @@ class FoldClaimInputSchema(ma.Schema):
     databoard_sf_id = Id(required=True, metadata=FOLD)
     queue = fields.Enum(Queue, by_value=True, required=True)
     worker = Text(required=True, metadata=dict(WORKER))
-    resumes = fields.Boolean(
+    resumes = Flag(
         load_default=False,
         metadata=describe("Give what was given before, as the answer may have been lost.", False),
     )

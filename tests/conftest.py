@@ -28,6 +28,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from datarun_api import create_app
 from datarun_api.config import parse_database_url
 from datarun_api.credentials import create_token, hash_password
+from datarun_api.embedded import find_free_port
 from datarun_api.extensions import db, get_queues
 from datarun_api.models import Attempt, RawData, Scoring, SubmissionFold, User, Worker
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
@@ -47,13 +48,6 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -
             pytest.fail(f"waited {seconds:g} s for {what}, in vain")
         time.sleep(0.02)
     return answer
-
-
-def find_free_port() -> int:
-    """Find a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

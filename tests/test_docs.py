@@ -12,10 +12,11 @@ import pytest
 import datarun_api.config
 import datarun_worker.config
 from datarun_api.credentials import hash_password
+from datarun_api.embedded import find_free_port
 from datarun_api.extensions import db
 from datarun_api.models import User
 from datarun_client.states import Role
-from tests.conftest import find_free_port, wait_until
+from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[1]
 ENDED = re.compile(r'"state":"(TESTED|ERROR)"')

@@ -14,9 +14,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from datarun_api.embedded import find_free_port
 from tests.acceptance.conftest import ADMIN, Site, call, run_datarun
 from tests.acceptance.test_backup import MODEL
-from tests.conftest import Servers, find_free_port, wait_until
+from tests.conftest import Servers, wait_until
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 REDIS = shutil.which("redis-server")

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from datarun_api.embedded import find_free_port
 from datarun_client import (
     AnswerError,
     BadInputError,
@@ -22,7 +23,6 @@ from datarun_client import (
     UnreachableError,
 )
 from datarun_client.codec import encode_indices
-from tests.conftest import find_free_port
 from tests.small_server import Answer
 
 REFUSAL = json.dumps({"error": "No.", "errors": {"name": ["is taken"]}}).encode()

@@ -31,7 +31,7 @@ READY = re.compile(r"ready at (http://\S+)")
 
 LEASE = 3.0
 RECONCILE = 0.5
-GRACE = 3.0
+GRACE = 6.0
 """Seconds; as short as a busy machine with two cores bears."""
 
 POLL = 0.1

@@ -22,7 +22,7 @@ from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.codec import encode_bytes
 from tests.faults.challenge import Challenge, write_model, write_table
 from tests.faults.chaos import run_chaos
-from tests.faults.stack import ACCOUNT, LEASE, RECONCILE, ROOT, Stack, is_dead, wait_for
+from tests.faults.stack import ACCOUNT, GRACE, LEASE, RECONCILE, ROOT, Stack, is_dead, wait_for
 
 TABLE = ROOT / "docs" / "faults.md"
 
@@ -269,7 +269,7 @@ def test_row_11_zygote_killed(stack, challenge, kept):
 
 
 def test_row_12_worker_stopped_finishes_its_fold(stack, challenge, kept):
-    number = challenge.post(write_model(4))
+    number = challenge.post(write_model(GRACE / 2))
     worker = challenge.wait_for_begin(number)
     old = stack.find_program(worker)
 

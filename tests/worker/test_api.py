@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from datarun_api.embedded import find_free_port
 from datarun_client.codec import encode_indices
 from datarun_client.states import FailureKind, State
 from datarun_worker.api import Api
@@ -25,7 +26,6 @@ from datarun_worker.errors import (
     ProtocolError,
 )
 from datarun_worker.results import FoldResult
-from tests.conftest import find_free_port
 from tests.small_server import Answer, Server
 
 CONTENT = b"content" * 1000
