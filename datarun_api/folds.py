@@ -229,7 +229,7 @@ def renew_lease(owner_id: int, databoard_sf_id: int, attempt: int) -> None:
     ConflictError
         If this attempt is over.
     """
-    _lock_running(owner_id, databoard_sf_id, attempt)
+    _renew(_lock_running(owner_id, databoard_sf_id, attempt))
     db.session.commit()
 
 
@@ -244,7 +244,7 @@ def report_phase(owner_id: int, databoard_sf_id: int, attempt: int, state: State
     fold = _lock_running(owner_id, databoard_sf_id, attempt)
     order = list(State)
     # A report that was overtaken by the next one changes nothing.
-    fold.state = max(fold.state, state, key=order.index)
+    _renew(fold, state=max(fold.state, state, key=order.index))
     db.session.commit()
 
 
@@ -270,13 +270,13 @@ def append_log(owner_id: int, databoard_sf_id: int, attempt: int, offset: int, t
     BadInputError
         If an earlier piece is missing.
     """
-    fold = _lock_running(owner_id, databoard_sf_id, attempt)
+    fold = _lock_running(owner_id, databoard_sf_id, attempt, with_log=True)
     log = fold.log_messages.encode()
     if offset > len(log):
         text = f"{len(log)} bytes have arrived; send what follows them."
         raise BadInputError("An earlier piece of the log is missing.", {"offset": [text]})
     log = log[:offset] + text.encode()
-    fold.log_messages = log.decode(errors="replace")
+    _renew(fold, log_messages=log.decode(errors="replace"))
     db.session.commit()
     return len(log)
 
@@ -339,7 +339,8 @@ def release_fold(owner_id: int, databoard_sf_id: int, attempt: int, reason: str)
     ConflictError
         If this attempt is over.
     """
-    fold = _lock_running(owner_id, databoard_sf_id, attempt)
+    fold = _lock_attempt(owner_id, databoard_sf_id, attempt)
+    _check_running(fold)
     end_attempt(fold, Outcome.RELEASED, reason)
     fold.restart()
     fold.enqueue()
@@ -496,10 +497,7 @@ def _select_fold() -> Select[SubmissionFold]:
     """Make the query that locks a fold, with what decides and what a result is held against."""
     return (
         select(SubmissionFold)
-        .where(
-            SubmissionFold.owner_id == bindparam("of_owner"),
-            SubmissionFold.databoard_sf_id == bindparam("of_fold"),
-        )
+        .where(*_is_bound_fold())
         .options(
             load_only(
                 SubmissionFold.databoard_s,
@@ -526,13 +524,62 @@ def _lock_attempt(owner_id: int, databoard_sf_id: int, attempt: int) -> Submissi
     return fold
 
 
-def _lock_running(owner_id: int, databoard_sf_id: int, attempt: int) -> SubmissionFold:
-    """Lock the fold that a worker runs, and renew its lease."""
-    fold = _lock_attempt(owner_id, databoard_sf_id, attempt)
+def _lock_running(
+    owner_id: int, databoard_sf_id: int, attempt: int, *, with_log: bool = False
+) -> SubmissionFold:
+    """Lock the fold that a worker runs; read no more of it than a report needs."""
+    fold: SubmissionFold | None = db.session.scalar(
+        _select_running(with_log), {"of_owner": owner_id, "of_fold": databoard_sf_id}
+    )
+    if fold is None or fold.attempt != attempt:
+        raise ConflictError(ATTEMPT_OVER)
+    _check_running(fold)
+    return fold
+
+
+def _check_running(fold: SubmissionFold) -> None:
     if decide(Event.PHASE, fold.status) is not Act.ADVANCE:
         raise ConflictError(ATTEMPT_OVER)
-    fold.lease_until = func.now() + get_lease()
-    return fold
+
+
+@functools.cache
+def _select_running(with_log: bool) -> Select[SubmissionFold]:
+    """Make the query that locks a fold for a report."""
+    columns = [SubmissionFold.state, SubmissionFold.attempt, SubmissionFold.lease_until]
+    return (
+        select(SubmissionFold)
+        .where(*_is_bound_fold())
+        .options(load_only(*columns, *([SubmissionFold.log_messages] if with_log else [])))
+        .with_for_update()
+    )
+
+
+def _renew(fold: SubmissionFold, **reported: Any) -> None:
+    """Renew a running fold's lease, and write what was reported, past the session."""
+    db.session.execute(
+        _make_renewal(get_lease(), *reported),
+        {
+            "of_owner": fold.owner_id,
+            "of_fold": fold.databoard_sf_id,
+            **{f"new_{name}": value for name, value in reported.items()},
+        },
+    )
+
+
+@functools.cache
+def _make_renewal(lease: timedelta, *names: str) -> Update:
+    """Make the statement that renews a lease and writes the columns of these names."""
+    table = get_table(SubmissionFold)
+    values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+    return update(table).where(*_is_bound_fold()).values(lease_until=func.now() + lease, **values)
+
+
+def _is_bound_fold() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Say in SQL which fold is meant, by parameters of the statement."""
+    return (
+        SubmissionFold.owner_id == bindparam("of_owner"),
+        SubmissionFold.databoard_sf_id == bindparam("of_fold"),
+    )
 
 
 def _keep_result(fold: SubmissionFold, payload: dict[str, Any], digest: bytes) -> None:
