@@ -2,8 +2,11 @@
 
 Rows are looked up once for all folds, and new ones are inserted in bulk. An insert that meets a
 row which is there already leaves it as it is; the payload is then held against that row, so that
-two requests with the same new submission or fold follow one another whichever comes first. A new
-fold of a known submission takes two statements: its submission is looked up, and it is inserted.
+two requests with the same new submission or fold follow one another whichever comes first.
+
+Nearly all posts are plain: new folds of known submissions, on data sets that are split. These are
+inserted by one statement, which looks up all that on the way (`FoldIntake._insert_plain`). What it
+leaves out takes the long way, on which every refusal has its reason.
 """
 
 import functools
@@ -18,6 +21,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    FromClause,
     Integer,
     Interval,
     LargeBinary,
@@ -66,9 +70,12 @@ COLUMNS: Mapping[str, TypeEngine[Any]] = {
     "test_is": LargeBinary(),
     "max_index": BigInteger(),
     "priority": String(),
-    "is_split": Boolean(),
+    "is_queued": Boolean(),
 }
-"""What a new fold brings, and whether it can wait for a worker at once."""
+"""What a new fold brings, and whether it waits for a worker at once."""
+
+MORE = ("raw_data", "files", "force")
+"""What a post may bring besides, so that there is more to do than to insert a fold."""
 
 LARGE = ("train_is", "test_is")
 """The columns of a new fold that the database needn't send back."""
@@ -168,6 +175,11 @@ class FoldIntake:
             If some can't be accepted.
         """
         self._check_numbers()
+        if self._insert_plain():
+            return [
+                Accepted(self.folds[payload["databoard_sf_id"]], started=True)
+                for payload in self.payloads
+            ]
         self._load_raw_data()
         self._check_each(self._check_raw_data)
         self._check_each(self._save_files)
@@ -176,7 +188,7 @@ class FoldIntake:
         self._load_submissions()
         self._check_each(self._check_submission)
         self._check_each(self._check_split)
-        self._insert_folds()
+        self._insert(is_plain=False)
         self._load_folds()
         return self._check_each(self._settle)
 
@@ -324,9 +336,21 @@ class FoldIntake:
             if problem and raw_data.split_state is SplitState.DONE:
                 raise _refuse(BadInputError, name, problem)
 
-    def _insert_folds(self) -> None:
-        """Insert the folds that aren't there; what the database made of them comes back."""
-        payloads = sorted(self.payloads, key=lambda payload: payload["databoard_sf_id"])
+    def _insert_plain(self) -> bool:
+        """Insert the folds that can run at once, and tell whether those are all."""
+        if any(payload[name] is not None for payload in self.payloads for name in MORE):
+            return False
+        self._insert(is_plain=True)
+        return len(self.created) == len(self.payloads)
+
+    def _insert(self, is_plain: bool) -> None:
+        """Insert the folds that aren't there; what the database made of them comes back.
+
+        Parameters
+        ----------
+        is_plain : bool
+            Whether to leave out those that can't run at once, instead of looking at them first.
+        """
         rows = [
             {
                 "databoard_sf_id": payload["databoard_sf_id"],
@@ -335,9 +359,9 @@ class FoldIntake:
                 "test_is": payload["test_is"].packed,
                 "max_index": find_max_index(payload),
                 "priority": payload["priority"].value,
-                "is_split": self._is_split(payload),
+                "is_queued": is_plain or self._is_split(payload),
             }
-            for payload in payloads
+            for payload in self.payloads
         ]
         is_bulk = len(rows) > 1
         seconds = measure_accept()
@@ -347,8 +371,10 @@ class FoldIntake:
             "since_arrival": timedelta(seconds=seconds),
             "spans": {Span.ACCEPT: seconds},
         }
+        if is_plain:
+            parameters["numbers"] = sorted({row["databoard_s"] for row in rows})
         sent = {row["databoard_sf_id"]: row for row in rows}
-        for row in db.session.execute(_make_insert(is_bulk), parameters).mappings():
+        for row in db.session.execute(_make_insert(is_bulk, is_plain), parameters).mappings():
             number = row["databoard_sf_id"]
             large = {name: sent[number][name] for name in LARGE}
             self.folds[number] = SubmissionFold(**row, **large)
@@ -421,61 +447,78 @@ class FoldIntake:
 
 
 # Statements that every post needs are built once: SQLAlchemy takes longer to put one together than
-# PostgreSQL to carry it out.
+# PostgreSQL to carry it out. What they look at is shared, so that no split begins or ends and no
+# source is replaced between the look and the commit.
 
 
 @functools.cache
 def _select_submissions() -> Select[Submission, RawData]:
     """Make the query for an account's submissions with their data sets."""
+    columns = (
+        load_only(Submission.raw_data_id, Submission.hash_files),
+        load_only(RawData.split_state, RawData.split_error, RawData.split_losses, RawData.n_train),
+    )
     return (
         select(Submission, RawData)
         .join(Submission.raw_data)
-        .where(
-            Submission.owner_id == bindparam("of_owner"),
-            Submission.databoard_s_id == any_(bindparam("numbers", type_=ARRAY(Integer))),
-        )
-        .options(
-            load_only(Submission.raw_data_id, Submission.hash_files),
-            load_only(
-                RawData.split_state, RawData.split_error, RawData.split_losses, RawData.n_train
-            ),
-        )
-        # Shared, so that no split begins or ends and no source is replaced between this look and
-        # the commit.
+        .where(*_is_meant())
+        .options(*columns)
         .with_for_update(read=True)
     )
 
 
+def _is_meant() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Say in SQL which submissions are meant, by parameters of the statement."""
+    return (
+        Submission.owner_id == bindparam("of_owner"),
+        Submission.databoard_s_id == any_(bindparam("numbers", type_=ARRAY(Integer))),
+    )
+
+
 @functools.cache
-def _make_insert(is_bulk: bool) -> ReturningInsert[Any]:
+def _make_insert(is_bulk: bool, is_plain: bool) -> ReturningInsert[Any]:
     """Make the statement that inserts new folds, and leaves alone those that are there.
 
     Parameters
     ----------
     is_bulk : bool
         Whether each of `COLUMNS` comes as an array of values.
+    is_plain : bool
+        Whether it leaves out what can't run at once, too.
     """
     table = get_table(SubmissionFold)
-    shown: dict[str, ColumnElement[Any]]
+    rows: FromClause
     if is_bulk:
         # One array a column: a placeholder for every value would take longer than the insert.
         arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in COLUMNS.items()]
         names = [column(name, kind) for name, kind in COLUMNS.items()]
         rows = func.unnest(*arrays).table_valued(*names).render_derived("rows")
-        shown = {found.name: found for found in rows.c}
     else:
-        shown = {name: bindparam(name, type_=kind) for name, kind in COLUMNS.items()}
-    is_split = shown.pop("is_split")
-    values = {
+        shown = [bindparam(name, type_=kind).label(name) for name, kind in COLUMNS.items()]
+        rows = select(*shown).subquery("rows")
+    values: dict[str, ColumnElement[Any]] = {
         "owner_id": bindparam("of_owner", type_=table.c.owner_id.type),
-        **shown,
-        "queued_at": case((is_split, func.now())),
+        **{name: rows.c[name] for name in COLUMNS if name in table.c},
+        "queued_at": case((rows.c.is_queued, func.now())),
         "posted_at": find_arrival(bindparam("since_arrival", type_=Interval())),
         "timings": bindparam("spans", type_=table.c.timings.type),
     }
+    # In order, so that two requests with the same folds don't wait for each other.
+    query = select(*values.values()).select_from(rows).order_by(rows.c.databoard_sf_id)
+    if is_plain:
+        known = (
+            select(Submission.databoard_s_id, RawData.split_state, RawData.n_train)
+            .join(Submission.raw_data)
+            .where(*_is_meant())
+            .with_for_update(read=True)
+            .cte("known")
+        )
+        query = query.join(known, known.c.databoard_s_id == rows.c.databoard_s).where(
+            known.c.split_state == SplitState.DONE, rows.c.max_index < known.c.n_train
+        )
     return (
         insert(table)
-        .from_select(list(values), select(*values.values()))
+        .from_select(list(values), query)
         .on_conflict_do_nothing()
         .returning(*(found for found in table.c if found.name not in LARGE))
     )
