@@ -318,6 +318,30 @@ def test_a_fold_during_the_split_waits_for_it(platform, worker, context):
     assert claim_fold(worker, platform).status_code == 200
 
 
+def test_the_next_fold_during_the_split_waits_for_it_too(platform, worker, context):
+    raw_data = post_raw_data(platform)
+    request_split(platform, raw_data)
+    post_fold(platform, raw_data)
+
+    response = post_fold(platform, number=11)
+
+    assert response.status_code == 201
+    assert platform.get("submissionfold/11/").json["progress"]["reason"] == "waits_for_split"
+    assert get_queues().list_waiting("low", 99) == []
+    finish_split(worker, raw_data)
+    assert response.json["task_id"] in get_queues().list_waiting("low", 99)
+
+
+def test_the_next_fold_with_rows_that_are_missing_is_refused(platform, raw_data, context):
+    post_fold(platform, raw_data)
+
+    response = post_fold(platform, number=11, test_is=encode_indices([N_TRAIN]))
+
+    assert response.status_code == 400
+    assert list(response.json["errors"]) == ["test_is"]
+    assert count_rows(SubmissionFold, platform.id) == 1
+
+
 def test_a_fold_that_waited_for_a_split_that_failed_ends(platform, worker):
     raw_data = post_raw_data(platform)
     request_split(platform, raw_data)
@@ -389,6 +413,17 @@ def test_a_list_with_one_conflict_is_refused_whole(platform, raw_data, context):
     assert response.status_code == 409
     assert set(response.json["errors"]) == {"1"}
     assert count_rows(SubmissionFold, platform.id) == 1
+
+
+def test_a_list_with_a_fold_that_is_there_starts_the_others(platform, raw_data, context):
+    first = post_fold(platform, raw_data).json
+
+    response = platform.post("submissionfold/", [make_fold(number=12), make_fold(number=10)])
+
+    assert response.status_code == 201
+    assert [fold["databoard_sf_id"] for fold in response.json] == [12, 10]
+    assert response.json[1] == first
+    assert len(get_queues().list_waiting("low", 99)) == 2
 
 
 def test_a_list_that_names_a_fold_twice_is_refused(platform, raw_data):
