@@ -211,37 +211,53 @@ class RowReader:
         self._key_place = [*listing.names, listing.key.key].index(listing.key.key)
         query = (
             select(*columns)
-            .where(*listing.conditions, listing.key > bindparam("behind", _NO_KEY))
+            .where(
+                *listing.conditions,
+                listing.key > bindparam("behind", _NO_KEY),
+                listing.key <= bindparam("up_to", _NO_KEY),
+            )
             .order_by(listing.key)
             .limit(self._n_rows)
         )
-        if listing.limit is not None:
-            query = query.where(listing.key <= (_NO_KEY if page.last is None else page.last))
         self._engine = db.engine
         self._query = query.compile(db.engine, compile_kwargs={"render_postcompile": True})
         self._behind = _NO_KEY if listing.cursor is None else listing.cursor
+        self._last = _NO_KEY if page.last is None else page.last
+        # If the keys are spread evenly, so many of them have a piece's rows.
+        self._span = (self._last - self._behind) * self._n_rows // max(page.n_rows, 1) + 1
         self._first = self._read_next()
-        self.is_whole = len(self._first) < self._n_rows
+        self.is_whole = self._behind >= self._last
 
     def __iter__(self) -> Iterator[list[Any]]:
-        rows, is_last = self._first, self.is_whole
+        rows = self._first
         self._first = []
         while rows:
             yield rows
-            rows = [] if is_last else self._read_next()
-            is_last = len(rows) < self._n_rows
+            rows = self._read_next()
 
     def _read_next(self) -> list[Any]:
-        with self._engine.connect() as connection:
-            # Nothing to begin, nothing to end.
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            rows = _fetch_all(connection, self._query, self._behind)
-        if rows:
-            self._behind = rows[-1][self._key_place]
+        """Read the next piece; it is empty at the end alone.
+
+        The keys are bounded on both sides, as a piece's limit isn't enough: PostgreSQL that knows
+        a table badly, after many rows came at once, would sort all that follow for each piece.
+        """
+        rows: list[Any] = []
+        while not rows and self._behind < self._last:
+            up_to = min(self._behind + self._span, self._last)
+            with self._engine.connect() as connection:
+                # Nothing to begin, nothing to end.
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+                rows = _fetch_all(connection, self._query, behind=self._behind, up_to=up_to)
+            if len(rows) == self._n_rows:
+                up_to = rows[-1][self._key_place]
+                self._span = up_to - self._behind
+            else:
+                self._span *= 2
+            self._behind = up_to
         return [row[:-1] for row in rows] if self._adds_key else rows
 
 
-def _fetch_all(connection: Connection, query: Compiled, behind: int) -> list[Any]:
+def _fetch_all(connection: Connection, query: Compiled, **keys: int) -> list[Any]:
     """Read rows by a cursor of psycopg's own.
 
     SQLAlchemy's would read bytes as hexadecimal text and wrap every row, which takes twice as long.
@@ -249,7 +265,7 @@ def _fetch_all(connection: Connection, query: Compiled, behind: int) -> list[Any
     driver: Any = connection.connection.driver_connection
     with driver.cursor(binary=True) as cursor:
         # Planned each time: what is best for the first piece may not be for the last.
-        cursor.execute(str(query), {**query.params, "behind": behind}, prepare=False)
+        cursor.execute(str(query), {**query.params, **keys}, prepare=False)
         rows: list[Any] = cursor.fetchall()
     return rows
 

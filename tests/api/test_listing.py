@@ -374,7 +374,7 @@ def test_a_list_that_breaks_off_is_not_taken_for_a_whole_one(
 
 
 def test_a_failure_before_the_first_row_is_a_refusal(platform, folds, app, monkeypatch):
-    def fail(connection, query, behind):
+    def fail(connection, query, **keys):
         driver = connection.connection.driver_connection
         with driver.transaction():
             driver.execute("SET LOCAL statement_timeout = 1")
@@ -397,6 +397,22 @@ def test_a_list_holds_no_connection_while_it_is_sent(platform, many_large_folds,
         for _ in zip(range(3), response.iter_encoded(), strict=False):
             assert db.engine.pool.checkedout() == 0
         response.close()
+
+
+def test_a_list_is_whole_however_its_numbers_are_spread(platform, raw_data, app, monkeypatch):
+    monkeypatch.setattr(datarun_api.listing, "MAX_CHUNK_ROWS", 2)
+    numbers = [0, 1, 2, 3, 4, 1000, 1001, 1002, 2**30, 2**30 + 3, 2**31 - 2, 2**31 - 1]
+    folds = [make_fold(number=number) for number in numbers[1:]]
+    platform.post("submissionfold/", make_fold(raw_data, number=0))
+    assert platform.post("submissionfold/", folds).status_code == 201
+
+    assert list_numbers(platform) == numbers
+    assert list_numbers(platform, "cursor=1") == numbers[2:]
+    assert list_numbers(platform, f"cursor={2**31 - 1}") == []
+    assert list_numbers(platform, "cursor=3&limit=6") == numbers[4:10]
+    # Without the number that orders them.
+    light = platform.get("submissionfold-light/?fields=state").json
+    assert light == [{"state": "TODO"}] * len(numbers)
 
 
 def test_a_list_goes_on_behind_what_was_deleted(platform, many_large_folds, app):
