@@ -18,7 +18,7 @@ from sqlalchemy import Float, func, or_, select, update
 from datarun_api.accounts import Account, make_account
 from datarun_api.credentials import CredentialsCache, hash_token, is_password
 from datarun_api.errors import make_error_response
-from datarun_api.extensions import db
+from datarun_api.extensions import db, release_connection
 from datarun_api.idempotency import answer_once
 from datarun_api.logins import get_failed_logins
 from datarun_api.models import USE_NOTED_EVERY, Token, User
@@ -89,6 +89,8 @@ def verify_password(name: str, password: str) -> Account | None:
     account = make_account(user)
     if account:
         credentials.put(account, name, password)
+    # The body may take its time, and needs no connection.
+    release_connection()
     return account
 
 
@@ -106,6 +108,7 @@ def verify_token(token: str) -> Account | None:
     if account:
         note_use(found.token)
         credentials.put(account, token, lifetime=found.lifetime)
+    release_connection()
     return account
 
 

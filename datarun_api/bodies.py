@@ -122,7 +122,7 @@ def read_bytes(max_bytes: int) -> Iterator[bytes]:
         while chunk := request.stream.read(CHUNK):
             yield chunk
     except RequestEntityTooLarge:
-        raise _make_too_large(max_bytes) from None
+        raise make_too_large(max_bytes) from None
 
 
 def get_digest() -> str | None:
@@ -174,7 +174,7 @@ def _read_form(stack: contextlib.ExitStack) -> Body:
     try:
         form, files = parser.parse(request.stream, boundary, request.content_length)
     except RequestEntityTooLarge:
-        raise _make_too_large(limit) from None
+        raise make_too_large(limit) from None
     except ValueError as error:
         raise BadInputError(f"The form can't be read: {error}.") from None
     texts: list[str | bytes] = [*form.getlist(JSON_PART)]
@@ -205,7 +205,7 @@ def _read_staged(part: FileStorage, max_bytes: int) -> bytes:
     """
     staged = _finish(part)
     if staged.size > max_bytes:
-        raise _make_too_large(max_bytes)
+        raise make_too_large(max_bytes)
     return staged.path.read_bytes()
 
 
@@ -229,7 +229,8 @@ def _load_json(text: str | bytes) -> Any:
         ) from None
 
 
-def _make_too_large(limit: int) -> TooLargeError:
+def make_too_large(limit: int) -> TooLargeError:
+    """Make the refusal of a body that is larger than `limit` bytes."""
     return TooLargeError(
         f"The request is larger than {limit} bytes, or has more than "
         f"{current_app.config['MAX_FILES']} files."

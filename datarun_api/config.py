@@ -87,7 +87,7 @@ SETTINGS = (
         "DATARUN_MAX_WAITERS",
         "32",
         parse_count,
-        "Requests of a process that may wait at once; each takes a thread.",
+        "Requests of a process that may wait, half of them of one account; each takes a thread.",
     ),
     Setting(
         "DATARUN_KEEP_EVENTS",

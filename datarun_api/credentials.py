@@ -31,6 +31,9 @@ TOKEN_BYTES = 32
 
 _hasher = PasswordHasher()
 
+_deriving = Lock()
+"""Who derives a key: one thread at a time, as each takes 64 MiB and several cores."""
+
 
 def hash_password(password: str) -> str:
     """Hash a password for the database."""
@@ -44,7 +47,8 @@ def is_password(password_hash: str | None, password: str) -> bool:
     """
     nobody = _get_nobody_hash()
     try:
-        return _hasher.verify(password_hash or nobody, password) and bool(password_hash)
+        with _deriving:
+            return _hasher.verify(password_hash or nobody, password) and bool(password_hash)
     except (VerificationError, InvalidHashError):
         return False
 

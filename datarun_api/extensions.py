@@ -31,3 +31,8 @@ def get_session() -> Session:
     session = db.session()
     assert isinstance(session, Session)  # noqa: S101  # the type that `db` was told
     return session
+
+
+def release_connection() -> None:
+    """Give this request's database connection back, for as long as it waits."""
+    db.session.remove()

@@ -8,22 +8,20 @@ view's commits are held back (`transactions`), its jobs are enqueued afterwards 
 crash leaves both or neither, and a request that is sent again after it is carried out as new.
 Files that came with a request are stored before; what no row refers to is collected.
 
-**In flight.** The request holds an advisory lock on its key, for as long as its transaction lives
+**In flight.** The body is received first, so that a client that sends slowly holds nothing but its
+thread. Then the request holds an advisory lock on its key, for as long as its transaction lives
 and no longer, whatever dies. Whoever doesn't get the lock is told to come back.
 
 **What is kept.** Answers that say 2xx, for a day, up to ``DATARUN_MAX_KEPT_ANSWER`` bytes. A
 refusal changed nothing, so its key is free again. An answer with ``Cache-Control: no-store``, which
 shows a secret, is not kept either, only that it was given.
 
-**The same request** has the same address and body. Bodies are hashed while the view reads them, so
-that an upload needs no memory; the boundary between a form's parts, which clients make up anew each
-time, is left out.
+**The same request** has the same address and body; the boundary between a form's parts, which
+clients make up anew each time, is left out.
 """
 
 import hashlib
-import io
 import re
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -32,6 +30,7 @@ from flask import Response, current_app, request
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from datarun_api.body_spool import receive_body
 from datarun_api.errors import BadInputError, ConflictError, TooLargeError
 from datarun_api.extensions import db, get_queues, get_session
 from datarun_api.models import IdempotencyKey
@@ -47,7 +46,6 @@ RETRY_AFTER = 1.0
 """Seconds after which a request may be sent again that is still being carried out."""
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_CHUNK = 1 << 20
 
 
 def answer_once(account_id: int, answer: Callable[[], Any]) -> Any:
@@ -67,25 +65,25 @@ def answer_once(account_id: int, answer: Callable[[], Any]) -> Any:
     ConflictError
         If a request with this key is being carried out, or was another one.
     TooLargeError
-        If the answer is too large to be kept.
+        If the request is too large, or the answer is, to be kept.
     """
     key = request.headers.get(HEADER)
     if request.method != "POST" or key is None:
         return answer()
     _check_key(key)
-    with get_queues().holding_jobs(), get_session().holding_commits():
+    with (
+        receive_body() as body_sha256,
+        get_queues().holding_jobs(),
+        get_session().holding_commits(),
+    ):
         _lock(account_id, key)
-        boundary = request.mimetype_params.get("boundary", "").encode()
-        body = HashingStream(request.environ["wsgi.input"], boundary)
-        request.environ["wsgi.input"] = body
+        fingerprint = _make_fingerprint(body_sha256)
         kept = _find(account_id, key)
         if kept is not None:
-            # Its length is its view's to bound; here it is hashed, piece by piece.
-            request.max_content_length = sys.maxsize
-            return _replay(kept, _make_fingerprint(body))
+            return _replay(kept, fingerprint)
         response = current_app.make_response(answer())
         if 200 <= response.status_code < 300:
-            _keep(account_id, key, _make_fingerprint(body), response)
+            _keep(account_id, key, fingerprint, response)
         return response
 
 
@@ -93,50 +91,6 @@ def forget_keys() -> None:
     """Forget the answers that were kept long enough."""
     db.session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - LIFE))
     db.session.commit()
-
-
-class HashingStream(io.RawIOBase):
-    """A request's body that is hashed while it is read.
-
-    Parameters
-    ----------
-    stream : binary file
-    ignored : bytes, optional
-        What is left out of the hash, wherever it stands.
-    """
-
-    def __init__(self, stream: Any, ignored: bytes = b"") -> None:
-        self._stream = stream
-        self._ignored = ignored
-        self._digest = hashlib.sha256()
-        # The end of what was read, in which what is ignored may begin.
-        self._rest = b""
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read into a buffer."""
-        chunk = self._stream.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        self._update(chunk)
-        return len(chunk)
-
-    def digest(self) -> bytes:
-        """Give the SHA-256 of what was read; it must be all."""
-        self._digest.update(self._rest)
-        self._rest = b""
-        return self._digest.digest()
-
-    def _update(self, chunk: bytes) -> None:
-        if not self._ignored:
-            self._digest.update(chunk)
-            return
-        data = (self._rest + chunk).replace(self._ignored, b"")
-        end = max(0, len(data) - len(self._ignored) + 1)
-        self._digest.update(data[:end])
-        self._rest = data[end:]
 
 
 def _check_key(key: str) -> None:
@@ -171,12 +125,10 @@ def _find(account_id: int, key: str) -> IdempotencyKey | None:
     return kept
 
 
-def _make_fingerprint(body: HashingStream) -> bytes:
-    """Hash what makes a request the same; reads what is left of its body."""
-    while request.stream.read(_CHUNK):
-        pass
+def _make_fingerprint(body_sha256: bytes) -> bytes:
+    """Hash what makes a request the same."""
     address = f"{request.path.rstrip('/')}?{request.query_string.decode(errors='replace')}"
-    return hashlib.sha256(address.encode() + b"\n" + body.digest()).digest()
+    return hashlib.sha256(address.encode() + b"\n" + body_sha256).digest()
 
 
 def _replay(kept: IdempotencyKey, fingerprint: bytes) -> Response:

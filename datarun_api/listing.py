@@ -18,7 +18,7 @@ closed before its last chunk; and the JSON has no end, so that nobody takes it f
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -204,13 +204,13 @@ class RowReader:
 
     def __init__(self, listing: Listing, page: Overview) -> None:
         self._n_rows = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES // (page.row_bytes + 1)))
-        columns = _list_columns(listing)
-        self._adds_key = listing.key.key not in listing.names
+        names = [*listing.names]
+        self._adds_key = listing.key.key not in names
         if self._adds_key:
-            columns.append(listing.key)
-        self._key_place = [*listing.names, listing.key.key].index(listing.key.key)
+            names.append(listing.key.key)
+        self._key_place = names.index(listing.key.key)
         query = (
-            select(*columns)
+            select(*_list_columns(replace(listing, names=names)))
             .where(
                 *listing.conditions,
                 listing.key > bindparam("behind", _NO_KEY),

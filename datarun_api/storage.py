@@ -91,13 +91,18 @@ class Storage:
     ----------
     root : path
         Made if it isn't there.
+
+    Attributes
+    ----------
+    root, incoming : Path
+        The folder, and where in it what isn't kept yet may be written.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self._incoming = self.root / "incoming"
+        self.incoming = self.root / "incoming"
         self._partial = self.root / "partial"
-        for folder in (self._incoming, self._partial):
+        for folder in (self.incoming, self._partial):
             folder.mkdir(parents=True, exist_ok=True)
 
     def find(self, sha256: str) -> Path:
@@ -134,7 +139,7 @@ class Storage:
         """List the temporary files that were written to last before a moment."""
         return [
             path
-            for folder in (self._incoming, self._partial)
+            for folder in (self.incoming, self._partial)
             for path in folder.iterdir()
             if path.stat().st_mtime < moment
         ]
@@ -180,7 +185,7 @@ class Storage:
 
     def open_staging(self) -> StagingWriter:
         """Open a temporary file for bytes that come piece by piece."""
-        return StagingWriter(self._incoming)
+        return StagingWriter(self.incoming)
 
     def keep(self, staged: StagedFile) -> None:
         """Give staged bytes their final name."""

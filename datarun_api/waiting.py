@@ -12,8 +12,9 @@ woken whenever the connection is made anew, after a restart of PostgreSQL, say, 
 and then anyway.
 
 A waiting request holds a thread of its process and no database connection. At most
-``DATARUN_MAX_WAITERS`` of a process wait at once, the others are told to come back later; a process
-must have more threads than that, or waiting would keep it from answering (`gunicorn_config`).
+``DATARUN_MAX_WAITERS`` of a process wait at once, and at most half as many of one account; the
+others are told to come back later. A process must have more threads than that, or waiting would
+keep it from answering (`gunicorn_config`).
 """
 
 import contextlib
@@ -27,7 +28,7 @@ import psycopg
 from flask import Flask, current_app
 
 from datarun_api.errors import BusyError
-from datarun_api.extensions import db
+from datarun_api.extensions import db, release_connection
 
 CHANNEL = "datarun_fold_event"
 """What revision 0009 notifies."""
@@ -95,10 +96,12 @@ class Listener:
         Raises
         ------
         BusyError
-            If too many wait already.
+            If too many wait already, of all accounts or of this one.
         """
         with self._lock:
-            if len(self._waiters) >= self._max_waiters:
+            n_own = list(self._waiters.values()).count(owner_id)
+            # One account leaves room for the others, however many requests it sends.
+            if len(self._waiters) >= self._max_waiters or n_own >= (self._max_waiters + 1) // 2:
                 raise BusyError(
                     "Too many requests wait; ask without waiting, or later.",
                     retry_after=RETRY_AFTER,
@@ -211,8 +214,3 @@ def wait_for(owner_id: int, seconds: float, look: Callable[[], T]) -> T:
             release_connection()
             waiter.wait(min(left, RECHECK))
     return seen
-
-
-def release_connection() -> None:
-    """Give this request's database connection back, for as long as it waits."""
-    db.session.remove()

@@ -66,8 +66,8 @@ class GrowthBench(Bench):
             watches: dict[str, Watch] = {}
             with contextlib.ExitStack() as watching:
                 for name, player in players.items():
-                    watch = watch_memory(player.idle.api_processes)
-                    watches[name] = watching.enter_context(watch)
+                    watching_one = watch_memory(player.idle.api_processes)
+                    watches[name] = watching.enter_context(watching_one)
                 seconds = play(session, players)
             many = players[MANY]
             with watch_memory(many.idle.api_processes) as watch:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import Blueprint
 from datarun_api.events import Place, find_place, list_events
+from datarun_api.extensions import release_connection
 from datarun_api.schemas import (
     MAX_STREAM,
     ErrorSchema,
@@ -20,7 +21,7 @@ from datarun_api.schemas import (
     EventQuerySchema,
     EventSchema,
 )
-from datarun_api.waiting import Waiter, get_listener, release_connection
+from datarun_api.waiting import Waiter, get_listener
 from datarun_api.wire import dump_event
 from datarun_client.states import Role
 

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from datarun_api import credentials
@@ -89,3 +91,13 @@ class Hasher:
     def verify(self, password_hash, password):
         self._verified.append(password_hash)
         return self._hasher.verify(password_hash, password)
+
+
+def test_keys_are_derived_one_after_the_other(password_hash):
+    """Each takes a lot of memory, and wrong passwords cost as much as right ones."""
+    with ThreadPoolExecutor() as threads:
+        with credentials._deriving:
+            answers = [threads.submit(is_password, password_hash, PASSWORD) for _ in range(2)]
+            assert not any(answer.done() for answer in answers)
+
+        assert all(answer.result(60) for answer in answers)

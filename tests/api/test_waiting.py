@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from datarun_api.waiting import Listener, get_listener
+from datarun_api.errors import BusyError
+from datarun_api.waiting import Listener, get_listener, make_connect
 from tests.api.payloads import claim_fold, run_fold
 from tests.conftest import wait_until
 
@@ -112,6 +113,22 @@ def test_too_many_are_told_to_come_back(platform, fold, context, monkeypatch):
     assert waiting.headers["Retry-After"] == "5"
     assert set(waiting.json) == {"error", "errors"}
     assert platform.get("submissionfold/10/").status_code == 200
+
+
+def test_one_account_leaves_places_to_others(context):
+    listener = Listener(make_connect(context), max_waiters=4)
+    greedy = [listener.add(1), listener.add(1)]
+
+    with pytest.raises(BusyError):
+        listener.add(1)
+    others = [listener.add(2), listener.add(3)]
+    with pytest.raises(BusyError):
+        listener.add(4)
+
+    for waiter in greedy + others:
+        listener.remove(waiter)
+    listener.remove(listener.add(1))
+    listener.close()
 
 
 def test_a_waiting_request_holds_no_connection(platform, fold, threads, is_waiting, context):
