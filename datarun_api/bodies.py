@@ -1,5 +1,7 @@
 """Requests that bring bytes: a raw body, or a form of parts; neither is ever in memory as a whole.
 
+JSON whose files are texts is read by `large_json`, if it is large.
+
 A form (``multipart/form-data``) has one part named `json`, which is what a plain post would send,
 and a part named `files` for each file, with its name.
 """
@@ -20,6 +22,7 @@ from werkzeug.formparser import MultiPartParser
 
 from datarun_api.errors import BadInputError, TooLargeError
 from datarun_api.extensions import get_storage
+from datarun_api.large_json import LongText, is_large_json, read_large_json
 from datarun_api.negotiation import BINARY, JSON
 from datarun_api.storage import CHUNK, StagedFile, StagingWriter
 
@@ -71,10 +74,13 @@ class Body:
     files : mapping of str to StagedFile
         The files that came as parts of a form, by name; dropped when the request ends, if they
         aren't kept.
+    long_texts : mapping of str to LongText
+        Texts of files that stayed on disk, by what stands for them in the JSON.
     """
 
     json: Any
     files: Mapping[str, StagedFile] = field(default_factory=dict)
+    long_texts: Mapping[str, LongText] = field(default_factory=dict)
 
 
 def load_json(schema: Schema) -> Any:
@@ -102,11 +108,14 @@ def read_body() -> Iterator[Body]:
     TooLargeError
         If it is larger than `DATARUN_MAX_JSON` and `DATARUN_MAX_UPLOAD` say.
     """
-    if request.mimetype != FORM:
-        yield Body(request.get_json())
-        return
     with contextlib.ExitStack() as stack:
-        yield _read_form(stack)
+        if request.mimetype == FORM:
+            yield _read_form(stack)
+        elif is_large_json():
+            large = stack.enter_context(read_large_json())
+            yield Body(large.document, long_texts=large.long_texts)
+        else:
+            yield Body(request.get_json())
 
 
 def read_bytes(max_bytes: int) -> Iterator[bytes]:

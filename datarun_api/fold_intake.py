@@ -51,7 +51,7 @@ from datarun_api.models import (
     SubmissionFold,
     get_table,
 )
-from datarun_api.posted_files import PostedFiles
+from datarun_api.posted_files import FilesKey, PostedFiles
 from datarun_api.raw_data import enqueue_or_end, find_problem
 from datarun_api.schemas import parse_force
 from datarun_api.storage import hash_manifest
@@ -164,7 +164,7 @@ class FoldIntake:
         # The manifests of files that came with the request, by what was sent.
         # All folds share the limit: a list may hold thousands of zlib bombs.
         self._bytes_left: int = current_app.config["MAX_UPLOAD"]
-        self._saved: dict[frozenset[tuple[str, str]], list[StoredFile]] = {}
+        self._saved: dict[FilesKey, list[StoredFile]] = {}
 
     def run(self) -> list[Accepted]:
         """Take all folds in, without the commit.

@@ -15,6 +15,7 @@ from marshmallow import Schema, ValidationError
 from datarun_api.bodies import Body
 from datarun_api.errors import BadInputError, TooLargeError
 from datarun_api.extensions import get_storage
+from datarun_api.large_json import LongText
 from datarun_api.models import StoredFile
 from datarun_api.schemas import check_names
 from datarun_api.storage import StagedFile, save_files
@@ -22,6 +23,8 @@ from datarun_api.uploads import find_files
 from datarun_client.errors import CodecError
 
 MISSING = "Missing data for required field."
+
+FilesKey = frozenset[tuple[str, str | LongText]]
 
 
 def load_post(schema: Schema, body: Body, *, needs_files: bool = False) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def load_post(schema: Schema, body: Body, *, needs_files: bool = False) -> dict[
         problems.setdefault("files", [MISSING])
     if problems:
         raise BadInputError("The request has bad fields.", problems)
-    return {**payload, "files": PostedFiles.gather(payload, body.files)}
+    return {**payload, "files": PostedFiles.gather(payload, body)}
 
 
 @dataclass(frozen=True)
@@ -65,33 +68,36 @@ class PostedFiles:
 
     Attributes
     ----------
-    texts : mapping of str to str
+    texts : mapping of str to str or LongText
         Wire text, ``base64(zlib(bytes))``.
     uploads : mapping of str to UUID
     parts : mapping of str to StagedFile
         What came in a form; dropped with its request if it isn't kept.
     """
 
-    texts: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str | LongText] = field(default_factory=dict)
     uploads: Mapping[str, UUID] = field(default_factory=dict)
     parts: Mapping[str, StagedFile] = field(default_factory=dict)
 
     @classmethod
-    def gather(cls, payload: Mapping[str, Any], parts: Mapping[str, StagedFile]) -> Self | None:
+    def gather(cls, payload: Mapping[str, Any], body: Body) -> Self | None:
         """Gather the files of a post; None if there are none.
 
         Parameters
         ----------
         payload : mapping
             With the fields `files` and `uploads`, as a schema loads them.
-        parts : mapping of str to StagedFile
+        body : Body
+            Where it was loaded from.
 
         Raises
         ------
         BadInputError
             If the names can't stand beside each other.
         """
-        files = cls(payload["files"] or {}, payload["uploads"] or {}, parts)
+        texts = payload["files"] or {}
+        found = {name: body.long_texts.get(text, text) for name, text in texts.items()}
+        files = cls(found, payload["uploads"] or {}, body.files)
         if not files.names:
             return None
         try:
@@ -108,7 +114,7 @@ class PostedFiles:
         return [*self.texts, *self.uploads, *self.parts]
 
     @cached_property
-    def key(self) -> frozenset[tuple[str, str]]:
+    def key(self) -> FilesKey:
         """The same for the same files that came the same way."""
         return frozenset(
             [

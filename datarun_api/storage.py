@@ -19,7 +19,7 @@ from typing import Self
 from uuid import UUID
 
 from datarun_api.models import StoredFile
-from datarun_client.codec import decode_base64, unpack_chunks
+from datarun_client.codec import decode_base64, decode_base64_pieces, unpack_chunks
 from datarun_client.errors import CodecError, DatarunError
 
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
@@ -305,14 +305,17 @@ def hash_range(path: Path, offset: int, size: int) -> str:
     return digest.hexdigest()
 
 
-def save_files(storage: Storage, files: Mapping[str, str], max_bytes: int) -> list[StoredFile]:
+def save_files(
+    storage: Storage, files: Mapping[str, str | Iterable[bytes]], max_bytes: int
+) -> list[StoredFile]:
     """Decode the files of an upload and keep them.
 
     Parameters
     ----------
     storage : Storage
-    files : mapping of str to str
-        Wire text, ``base64(zlib(bytes))``, by checked file name.
+    files : mapping of str to str or iterable of bytes
+        Wire text, ``base64(zlib(bytes))``, by checked file name; or pieces of it, as of
+        `decode_base64_pieces`.
     max_bytes : int
         How many bytes all of them may have together.
 
@@ -331,7 +334,7 @@ def save_files(storage: Storage, files: Mapping[str, str], max_bytes: int) -> li
     try:
         for name in sorted(files):
             try:
-                staged[name] = storage.stage(unpack_chunks(decode_base64(files[name]), left))
+                staged[name] = storage.stage(unpack_chunks(_decode(files[name]), left))
             except CodecError as error:
                 raise CodecError(f"{name!r} {error}") from None
             left -= staged[name].size
@@ -343,6 +346,10 @@ def save_files(storage: Storage, files: Mapping[str, str], max_bytes: int) -> li
     return [
         {"name": name, "sha256": file.sha256, "size": file.size} for name, file in staged.items()
     ]
+
+
+def _decode(text: str | Iterable[bytes]) -> Iterable[bytes]:
+    return [decode_base64(text)] if isinstance(text, str) else decode_base64_pieces(text)
 
 
 def hash_manifest(manifest: Iterable[StoredFile]) -> str:

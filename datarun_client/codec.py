@@ -12,7 +12,7 @@ import hashlib
 import io
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,19 +39,22 @@ MAX_PREDICTIONS_BYTES = 1 << 30
 
 _CHUNK = 1 << 20
 
+_NO_BASE64 = "is not base64 text; send base64(zlib(bytes))."
+_TOO_LONG = "has bytes after the end of its zlib stream; send base64(zlib(bytes))."
+
 
 def pack(data: bytes | memoryview) -> bytes:
     """Compress bytes into a zlib stream."""
     return compress(data, COMPRESSION_LEVEL)
 
 
-def unpack_chunks(data: bytes, max_bytes: int) -> Iterator[bytes]:
+def unpack_chunks(data: bytes | Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     """Decompress a zlib stream piece by piece.
 
     Parameters
     ----------
-    data : bytes
-        The zlib stream.
+    data : bytes or iterable of bytes
+        The zlib stream, or the pieces of it.
     max_bytes : int
         How many bytes it may become.
 
@@ -67,21 +70,26 @@ def unpack_chunks(data: bytes, max_bytes: int) -> Iterator[bytes]:
     """
     decompressor = zlib.decompressobj()
     n_bytes = 0
-    while not decompressor.eof:
-        try:
-            chunk = decompressor.decompress(data, _CHUNK)
-        except zlib.error:
-            raise CodecError("is not a zlib stream; send base64(zlib(bytes)).") from None
-        n_bytes += len(chunk)
-        if n_bytes > max_bytes:
-            raise CodecError(f"becomes larger than {max_bytes} bytes when decompressed.")
-        if not chunk and not decompressor.eof:
-            raise CodecError("is a zlib stream that was cut off; send all of it.")
-        data = decompressor.unconsumed_tail
-        if chunk:
-            yield chunk
-    if decompressor.unused_data:
-        raise CodecError("has bytes after the end of its zlib stream; send base64(zlib(bytes)).")
+    for piece in [data] if isinstance(data, bytes) else data:
+        if decompressor.eof and piece:
+            raise CodecError(_TOO_LONG)
+        rest, is_full = piece, True
+        # Some of what a piece becomes may be left in the decompressor when all of it went in.
+        while (rest or is_full) and not decompressor.eof:
+            try:
+                chunk = decompressor.decompress(rest, _CHUNK)
+            except zlib.error:
+                raise CodecError("is not a zlib stream; send base64(zlib(bytes)).") from None
+            rest, is_full = decompressor.unconsumed_tail, len(chunk) == _CHUNK
+            n_bytes += len(chunk)
+            if n_bytes > max_bytes:
+                raise CodecError(f"becomes larger than {max_bytes} bytes when decompressed.")
+            if chunk:
+                yield chunk
+        if decompressor.unused_data:
+            raise CodecError(_TOO_LONG)
+    if not decompressor.eof:
+        raise CodecError("is a zlib stream that was cut off; send all of it.")
 
 
 def unpack(data: bytes, max_bytes: int) -> bytes:
@@ -113,7 +121,36 @@ def decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
     except (binascii.Error, ValueError):
-        raise CodecError("is not base64 text; send base64(zlib(bytes)).") from None
+        raise CodecError(_NO_BASE64) from None
+
+
+def decode_base64_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Read base64 text piece by piece.
+
+    Parameters
+    ----------
+    pieces : iterable of bytes
+        The text's; the length of each but the last is a multiple of four.
+
+    Yields
+    ------
+    bytes
+        What each piece says.
+
+    Raises
+    ------
+    CodecError
+        If the text is not base64; here line breaks aren't allowed.
+    """
+    is_over = False
+    for piece in pieces:
+        if is_over:
+            raise CodecError(_NO_BASE64)
+        is_over = piece.endswith(b"=")
+        try:
+            yield binascii.a2b_base64(piece, strict_mode=True)
+        except binascii.Error:
+            raise CodecError(_NO_BASE64) from None
 
 
 def encode_bytes(data: bytes) -> str:

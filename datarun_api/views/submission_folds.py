@@ -226,7 +226,7 @@ def load_folds(body: Body) -> list[dict[str, Any]]:
     refusals = {}
     for place, item in enumerate(body.json):
         try:
-            loaded.append(load_post(_SCHEMA, Body(item)))
+            loaded.append(load_post(_SCHEMA, Body(item, long_texts=body.long_texts)))
         except BadInputError as refusal:
             refusals[place] = refusal
     if refusals:
