@@ -11,12 +11,17 @@ from tests.faults.challenge import Challenge, write_model, write_table
 from tests.faults.stack import CLOCK, ROOT, Stack, wait_for
 
 WRONG_CLOCK = {"FAULTS_CLOCK": "3600", "PYTHONPATH": f"{CLOCK}:{ROOT}"}
+CALLS_HERE = {"DATARUN_WEBHOOK_NETWORKS": "127.0.0.0/8"}
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     base = Path(tempfile.mkdtemp(prefix="datarun-test-"))
-    stack = Stack(base, workers=2, environ={"worker-2": WRONG_CLOCK})
+    stack = Stack(
+        base,
+        workers=2,
+        environ={"worker-2": WRONG_CLOCK, "web": CALLS_HERE, "reconciler": CALLS_HERE},
+    )
     try:
         stack.start()
         yield stack

@@ -18,8 +18,9 @@ import psutil
 import pytest
 import requests
 
-from datarun_client import PROTOCOL, PROTOCOL_HEADER
+from datarun_client import PROTOCOL, PROTOCOL_HEADER, Client
 from datarun_client.codec import encode_bytes
+from tests.api.receiver import receiving
 from tests.faults.challenge import Challenge, write_model, write_table
 from tests.faults.chaos import run_chaos
 from tests.faults.stack import ACCOUNT, GRACE, LEASE, RECONCILE, ROOT, Stack, is_dead, wait_for
@@ -558,6 +559,69 @@ def test_row_26_poisoned_job(stack, challenge, kept, tmp_path):
 
 
 @pytest.mark.timeout(400)
+def test_row_27_postgresql_killed_while_events_are_followed(stack, challenge, kept):
+    payload = challenge.describe(write_model())
+    last = payload["databoard_sf_id"]
+    seen = []
+    with Client(stack.url, ACCOUNT) as client, ThreadPoolExecutor() as pool:
+        with client.open_events() as stream:
+            start = stream.last_event_id
+
+        def follow() -> None:
+            for event in client.iter_events(start):
+                seen.append(event.id)
+                if event.databoard_sf_id == last and event.state.is_final:
+                    return
+
+        following = pool.submit(follow)
+        running = challenge.post(write_model(4))
+        challenge.wait_for_begin(running)
+        wait = f"submissionfold/{running}/?wait=30"
+        waiting = pool.submit(challenge.insist, "GET", wait, timeout=40)
+
+        restart_postgresql(stack)
+
+        kept(running, attempts=1)
+        # It was woken by what happened after the restart, or told to come again.
+        assert waiting.result().json()["state"] != "TODO"
+        challenge.insist("POST", "submissionfold/", json=payload)
+        kept(last)
+        following.result(60)
+    query = "SELECT id FROM fold_event WHERE id > %s AND owner_id = %s ORDER BY id"
+    assert seen == [number for (number,) in stack.query(query, start, challenge.owner)]
+
+
+def test_row_28_postgresql_killed_while_webhooks_are_called(stack, challenge, kept):
+    raw_data = challenge.add_data(write_table())
+    with receiving() as receiver:
+        # The first calls fail, so that some are on their way when it happens.
+        receiver.statuses[:] = [503, 503, 204]
+        hook = {"url": receiver.url}
+        assert challenge.insist("POST", f"rawdata/{raw_data}/webhooks/", json=hook).ok
+        numbers = [challenge.post(write_model(), raw_data=raw_data) for _ in range(2)]
+        wait_for(lambda: receiver.messages, "the first call")
+
+        restart_postgresql(stack)
+
+        payload = challenge.describe(write_model(), raw_data=raw_data)
+        assert challenge.insist("POST", "submissionfold/", json=payload).ok
+        numbers.append(payload["databoard_sf_id"])
+        for number in numbers:
+            kept(number)
+        path = f"rawdata/{raw_data}/webhooks/"
+        (shown,) = challenge.insist("GET", path).json()
+
+        def list_delivered() -> list[int]:
+            log = challenge.insist("GET", f"{path}{shown['id']}/deliveries/").json()
+            return sorted(entry["databoard_sf_id"] for entry in log if entry["delivered_at"])
+
+        wait_for(lambda: list_delivered() == numbers, "all deliveries")
+        messages = {message.headers["webhook-id"]: message.body for message in receiver.messages}
+    # Whatever came again came by the same name.
+    told = [json.loads(body)["data"]["databoard_sf_id"] for body in messages.values()]
+    assert sorted(told) == numbers
+
+
 def test_all_of_it_at_random(stack):
     """A short chaos run; those of `test_chaos.py` take minutes."""
     report = run_chaos(stack, seed=0, folds=80, faults=15)
@@ -571,7 +635,7 @@ def test_every_row_of_the_table_has_its_test():
     rows = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", TABLE.read_text(), re.MULTILINE)
     named = {int(number): re.findall(r"`([^`]+)`", cell) for number, cell in rows}
 
-    assert list(named) == list(range(1, 27))
+    assert list(named) == list(range(1, 29))
     here = [name for name in globals() if name.startswith("test_row_")]
     for number, names in named.items():
         assert names
@@ -580,6 +644,12 @@ def test_every_row_of_the_table_has_its_test():
         ]
         for path, _, name in (name.partition("::") for name in names if "::" in name):
             assert f"def {name}(" in (ROOT / path).read_text()
+
+
+def restart_postgresql(stack: Stack) -> None:
+    """Kill PostgreSQL as a power cut would, and wait until it is back."""
+    old = stack.kill("postgresql")
+    stack.wait_for_program("postgresql", other_than=old)
 
 
 def has_open(process: psutil.Process, path: Path) -> bool:
