@@ -1,9 +1,11 @@
 """The way of a database with data in it from every revision to the newest.
 
-`SAMPLES` has rows as of a revision. A revision without rows of its own is reached with those of the
-one before it, so that a new one is tested by being there; give it rows if it has new tables.
+`SAMPLES` has rows as of a revision, and `MORE` what is added to them at a later one. A revision
+without rows of its own is reached with those of the one before it, so that a new one is tested by
+being there; give it rows if it has new tables.
 """
 
+import uuid
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +48,7 @@ MOVED = {"submission_fold": {"queued_at"}}
 
 FILES = Jsonb([{"name": "data.csv", "sha256": "a" * 64, "size": 9}])
 SOURCE = Jsonb([{"name": "classifier.py", "sha256": "b" * 64, "size": 7}])
+HASH = "d" * 64
 PREDICTIONS = zlib.compress(bytes(range(112)))
 TEST_PREDICTIONS = zlib.compress(bytes(range(48)))
 
@@ -57,6 +60,14 @@ def insert(connection: Connection, table: str, **values: Any) -> None:
         sql.SQL(",").join(sql.Placeholder() * len(values)),
     )
     connection.execute(query, list(values.values()))
+
+
+def change(connection: Connection, table: str, number: int, **values: Any) -> None:
+    query = sql.SQL("UPDATE {} SET {} WHERE id = %s").format(
+        sql.Identifier(table),
+        sql.SQL(",").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values),
+    )
+    connection.execute(query, [*values.values(), number])
 
 
 def add_accounts(connection: Connection) -> None:
@@ -179,10 +190,54 @@ def add_rows_of_0002(connection: Connection) -> None:
     )
 
 
+def add_rows_of_0011(connection: Connection) -> None:
+    moment = "2026-01-01T12:00:00Z"
+    change(connection, "token", 1, role="worker", expires_at="2036-01-01T12:00:00Z")
+    change(connection, "account", 1, events_trimmed_to=6)
+    change(connection, "raw_data", 1, metrics=["accuracy", "roc_auc"])
+    upload = {"owner_id": 1, "size": 9, "used_at": moment}
+    insert(connection, "upload", id=uuid.UUID(int=1), received=4, announced_sha256=HASH, **upload)
+    insert(connection, "upload", id=uuid.UUID(int=2), received=9, sha256=HASH, **upload)
+    answer = {"fingerprint": bytes(32), "status": 201, "mimetype": "application/json"}
+    insert(connection, "idempotency_key", account_id=1, key="shown", body=b"{}", **answer)
+    insert(connection, "idempotency_key", account_id=1, key="secret", **answer)
+    event = {"owner_id": 1, "databoard_s": 1, "attempt": 1, "created_at": moment}
+    kind = {"state": "ERROR", "failure_kind": "platform_error"}
+    insert(connection, "fold_event", id=7, databoard_sf_id=1, state="TESTED", **event)
+    insert(connection, "fold_event", id=8, databoard_sf_id=2, **kind, **event)
+    insert(
+        connection,
+        "webhook",
+        id=1,
+        raw_data_id=1,
+        url="https://platform.example.org/hook",
+        states=["TESTED", "ERROR"],
+        secret=bytes(24),
+        last_event_id=8,
+        n_failures=1,
+        failing_since=moment,
+        paused_until=moment,
+    )
+    delivered = {"n_tries": 1, "tried_at": moment, "delivered_at": moment, "status": 204}
+    failed = {"n_tries": 2, "tried_at": moment, "next_try_at": moment, "error": "no answer"}
+    insert(connection, "webhook_delivery", webhook_id=1, event_id=7, **delivered)
+    insert(connection, "webhook_delivery", webhook_id=1, event_id=8, **failed)
+    scores = Jsonb({"accuracy": {"train": 0.75, "test": None}})
+    connection.execute(
+        "UPDATE submission_fold SET scores = %s, full_train_sha256 = %s, test_sha256 = %s "
+        "WHERE databoard_sf_id = 1",
+        [scores, HASH, HASH],
+    )
+    scoring = {"owner_id": 1, "attempt": 2, "is_stale": False, "n_losses": 1}
+    insert(connection, "scoring", databoard_s=1, state="DONE", bagged=scores, **scoring)
+    insert(connection, "scoring", databoard_s=2, state="TODO", lease_until=moment, **scoring)
+
+
 SAMPLES: dict[str, Callable[[Connection], None]] = {
     "0001": add_rows_of_0001,
     "0002": add_rows_of_0002,
 }
+MORE: dict[str, Callable[[Connection], None]] = {"0011": add_rows_of_0011}
 
 
 class Database:
@@ -210,6 +265,11 @@ class Database:
         self.upgrade(sample)
         with self.connect() as connection:
             SAMPLES[sample](connection)
+        for later in earlier:
+            if later in MORE:
+                self.upgrade(later)
+                with self.connect() as connection:
+                    MORE[later](connection)
         self.upgrade(revision)
 
     def read_rows(self) -> Rows:
@@ -305,6 +365,13 @@ def test_history_outlives_the_upgrade(database):
         assert attempt.outcome is Outcome.TESTED
         assert attempt.measures == {"train_time": 0.25}
         assert db.session.get_one(Submission, (1, 1)).hash_files == "c" * 64
+
+
+def test_the_samples_have_rows_in_every_table(database):
+    """A table without them isn't tried: give the revision that makes it rows in `MORE`."""
+    database.fill(REVISIONS[-1])
+
+    assert [table for table, rows in database.read_rows().items() if not rows] == []
 
 
 def test_an_upgrade_of_the_newest_revision_changes_nothing(database):
