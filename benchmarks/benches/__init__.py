@@ -3,6 +3,7 @@
 from benchmarks.benches.accepting import AcceptingBench
 from benchmarks.benches.authentication import AuthenticationBench
 from benchmarks.benches.bench import Bench, Results
+from benchmarks.benches.events import EventsBench
 from benchmarks.benches.folds import FoldsBench
 from benchmarks.benches.growth import GrowthBench
 from benchmarks.benches.latency import LatencyBench
@@ -18,6 +19,7 @@ BENCHES: dict[str, Bench] = {
         AuthenticationBench(),
         ReadingBench(),
         UploadingBench(),
+        EventsBench(),
         GrowthBench(),
     )
 }
