@@ -8,8 +8,8 @@ has ended. So it gets, in a folder that looks like the kit's,
 =============== ========================================================= =======================
 part            files                                                     given
 =============== ========================================================= =======================
-``kit_files``   the kit's modules, and what `problem.py` reads on its     before training
-                import
+``kit_files``   outside ``data/``: the kit's modules, and what            before training
+                `problem.py` reads on its import
 ``train_files`` those that X of the train set names                       before training
 ``test_files``  those that only X of the test set names                   once training has ended
 =============== ========================================================= =======================
@@ -20,9 +20,10 @@ and nothing else. The data job that splits the kit finds out which these are.
 being a tuple of a folder's path and of the names in it, which may be numbers.
 
 **Read** is what the kernel says was read, by the files' access times, whichever library did it.
-What `get_test_data` reads may hold labels of the test set, so it is never given: if `problem.py`
-reads it on its import too, or X names it, that is the kit's error. Where the file system keeps no
-access times, only the kit's modules are given.
+What `get_train_data` and `get_test_data` read may hold labels of the test set, and so may all of
+``data/`` that is read on the import, whose content they find in memory then. None of it is ever
+given: if `problem.py` needs it on its import, or X names it, that is the kit's error. Where the
+file system keeps no access times, only the kit's modules are given.
 """
 
 import os
@@ -40,6 +41,9 @@ from datarun_worker.errors import ProgramError
 
 DATA = "data/"
 """What the names of a kit's data files begin with; the others are the kit's own."""
+
+OUTSIDE = f"Put what is needed of it into a file outside {DATA} that get_test_data doesn't read."
+NAMED = "Let X name only files that get_train_data and get_test_data leave to the workflow."
 
 MAX_DEPTH = 4
 """Containers within containers of X in which names are looked for."""
@@ -76,15 +80,12 @@ class KitReading:
         self._of_import: frozenset[str] = frozenset()
 
     def end_import(self) -> None:
-        """Note that what was read since the beginning was read on the import of `problem.py`."""
-        self._of_import = self._list_read()
-
-    def begin_test_data(self) -> None:
-        """Note that what is read from now on is read by `get_test_data`."""
+        """Note that what was read until now was read on the import of `problem.py`."""
+        self._of_import = self._list_read() - {READER_FILE}
         self._begin()
 
     def choose_files(self, X_train: Any, X_test: Any) -> GivenFiles:
-        """Choose the files that submissions are given; right after `get_test_data`.
+        """Choose the files that submissions are given; right after the data was read.
 
         Parameters
         ----------
@@ -101,12 +102,11 @@ class KitReading:
         if not self._keeps_access_times:
             return GivenFiles(modules)
         hidden = self._list_read() - modules
-        kit = (self._of_import & names) | modules
-        _refuse(kit & hidden, f"{KIT_FILE} reads {{}} when it is imported")
-        others = names - kit
-        train, test = (find_named(X, others, self._folder) for X in (X_train, X_test))
-        _refuse((train | test) & hidden, "X names {}")
-        return GivenFiles(kit, train, test - train)
+        hidden |= {name for name in self._of_import if name.startswith(DATA)}
+        _refuse(self._of_import & hidden, f"{KIT_FILE} reads {{}} when it is imported", OUTSIDE)
+        train, test = (find_named(X, names, self._folder) for X in (X_train, X_test))
+        _refuse((train | test) & hidden, f"X names {{}}, which {KIT_FILE} itself reads", NAMED)
+        return GivenFiles((self._of_import & names) | modules, train, test - train)
 
     def _begin(self) -> None:
         """Make the files look as if nobody had ever read them."""
@@ -182,11 +182,10 @@ def _find_place(text: str, folder: Path) -> str:
     return os.path.relpath(os.path.normpath(folder / text), folder)
 
 
-def _refuse(names: Collection[str], what: str) -> None:
+def _refuse(names: Collection[str], what: str, remedy: str) -> None:
     if names:
         raise ProgramError(
             FailureKind.DATA_ERROR,
-            f"{what.format(min(names))}, and get_test_data reads that file too: it may hold labels "
-            "of the test set, so no submission can be given it. Put what is needed of it into a "
-            "file of its own.",
+            f"{what.format(min(names))}: it may hold labels of the test set, so no submission is "
+            f"given it. {remedy}",
         )

@@ -270,7 +270,6 @@ def split_kit(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, 
     reading.end_import()
     reader.prepare_data(KIT_PATH)
     train = reader.read_train_data(KIT_PATH)
-    reading.begin_test_data()
     test = reader.read_test_data(KIT_PATH)
     given = reading.choose_files(train[0], test[0])
     for part, names in (

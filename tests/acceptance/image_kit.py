@@ -16,7 +16,7 @@ import rampwf as rw
 from sklearn.model_selection import ShuffleSplit
 
 problem_title = "Digits"
-_prediction_label_names = np.loadtxt("data/labels.txt", dtype=int).tolist()
+_prediction_label_names = np.loadtxt("labels.txt", dtype=int).tolist()
 Predictions = rw.prediction_types.make_multiclass(label_names=_prediction_label_names)
 workflow = rw.workflows.SimplifiedImageClassifier(n_classes=10)
 score_types = [
@@ -76,7 +76,7 @@ def write_kit(folder: Path) -> None:
         path.mkdir(parents=True)
     (folder / "problem.py").write_text(PROBLEM)
     (submission / "image_classifier.py").write_text(CLASSIFIER)
-    np.savetxt(folder / "data/labels.txt", np.arange(10), fmt="%d")
+    np.savetxt(folder / "labels.txt", np.arange(10), fmt="%d")
     for name, rows in (("train", range(N_TRAIN)), ("test", range(N_TRAIN, N_TRAIN + N_TEST))):
         lines = [f"{row},{classes[row]}" for row in rows]
         (folder / f"data/{name}.csv").write_text("\n".join(["id,class", *lines]))

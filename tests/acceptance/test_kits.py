@@ -117,6 +117,7 @@ def by_step(scores, name=None):
     return steps
 
 
+@pytest.mark.parametrize("kit", ["diabetes"], indirect=True)
 def test_a_kit_runs_without_a_server(stack, kit):
     name, beside = kit.folder.name, kit.folder.parent
     submission = f"{name}/submissions/starting_kit"
@@ -137,6 +138,7 @@ def test_a_kit_runs_without_a_server(stack, kit):
                     np.testing.assert_array_equal(found, expected["y_pred"])
 
 
+@pytest.mark.parametrize("kit", ["wine"], indirect=True)
 def test_a_kit_can_be_run_from_python(stack, kit):
     name, beside = kit.folder.name, kit.folder.parent
     metric, score = next(iter(kit.bagged["test"].items()))

@@ -244,7 +244,7 @@ import pandas as pd
 import rampwf as rw
 from sizes import SIZE
 
-SHIFT = np.loadtxt("data/shift.txt")
+SHIFT = np.loadtxt("shift.txt")
 Predictions = rw.prediction_types.make_regression()
 score_types = [rw.score_types.RMSE(name="the error")]
 
@@ -273,7 +273,7 @@ def _read(path, name):
 FOLDER_AND_NAMES = 'os.path.join(path, "data", "imgs"), table["id"].to_numpy()'
 IMAGE_FILES = {
     "external_imports/sizes.py": b"SIZE = 1",
-    "data/shift.txt": b"0.5",
+    "shift.txt": b"0.5",
     "data/train.csv": b"id,y\n1,1.5\n2,2.5\n3,3.5",
     "data/test.csv": b"id,y\n3,3.5\n4,4.5",
     "data/imgs/1": b"1",
@@ -318,9 +318,7 @@ def test_a_submission_gets_the_files_that_x_names_and_those_of_the_test_set_late
     assert result.failure_kind is None, result.log_messages
     assert result.full_train_predictions.tolist() == [1.5, 2.5, 3.5]
     assert result.test_predictions.tolist() == [3.5, 4.5]
-    early = (
-        "data/imgs/1 data/imgs/2 data/imgs/3 {}data/shift.txt external_imports/sizes.py specific.py"
-    )
+    early = "data/imgs/1 data/imgs/2 data/imgs/3 {}external_imports/sizes.py shift.txt specific.py"
     assert result.log_messages.splitlines() == [
         f"training: {early.format('')}",
         f"testing: {early.format('data/imgs/4 ')}",
@@ -331,10 +329,14 @@ def test_a_submission_gets_the_files_that_x_names_and_those_of_the_test_set_late
     ("problem", "words"),
     [
         (
+            IMAGES.format(X=FOLDER_AND_NAMES).replace("shift.txt", "data/imgs/5"),
+            "problem.py reads data/imgs/5 when it is imported",
+        ),
+        (
             IMAGES.format(X=FOLDER_AND_NAMES).replace(
-                'np.loadtxt("data/shift.txt")', 'len(pd.read_csv("data/test.csv"))'
+                "    table", "    np.loadtxt('shift.txt')\n    table"
             ),
-            "problem.py reads data/test.csv when it is imported",
+            "problem.py reads shift.txt when it is imported",
         ),
         (IMAGES.format(X='"data", ["test.csv"] * len(table)'), "X names data/test.csv"),
     ],
