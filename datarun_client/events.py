@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from datarun_client.errors import EventsLostError
+from datarun_client.errors import AnswerError, EventsLostError
 from datarun_client.records import FoldEvent
 from datarun_client.transport import EVENTS, Transport
 
@@ -57,14 +57,18 @@ class EventStream:
                 yield event
 
     def _take(self, block: dict[str, str]) -> FoldEvent | None:
-        if "id" in block:
-            self.last_event_id = int(block["id"])
         if block.get("event") == _RESET:
             raise EventsLostError("Older events are gone; look at the folds again.")
-        if "data" not in block:
-            return None
-        answer: Any = json.loads(block["data"])
-        return FoldEvent.from_wire({**answer, "id": self.last_event_id})
+        try:
+            if "id" in block:
+                self.last_event_id = int(block["id"])
+            if "data" not in block:
+                return None
+            answer: Any = json.loads(block["data"])
+            return FoldEvent.from_wire({**answer, "id": self.last_event_id})
+        except (KeyError, TypeError, ValueError) as error:
+            text = f"What came is no event ({error}); let API and client be of the same release."
+            raise AnswerError(text) from error
 
     def _read_block(self) -> dict[str, str]:
         """Read up to an empty line; an empty block is the stream's end. Comments are left out."""

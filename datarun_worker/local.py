@@ -288,7 +288,7 @@ class LocalMachine:
             return FoldResult(error.kind, error.message)
 
     def score(
-        self, data_set: DataSet, split: Split, outcomes: "Sequence[tuple[Fold, FoldResult]]"
+        self, data_set: DataSet, split: Split, outcomes: Sequence[tuple[Fold, FoldResult]]
     ) -> ScoringResult:
         """Score the tested folds of a submission by a kit's score types; its errors are a result.
 

@@ -13,7 +13,7 @@ import contextlib
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +32,7 @@ from datarun_worker.parts import Labels, dump_features, dump_labels, load_featur
 from datarun_worker.predictions import convert_predictions, write_predictions
 from datarun_worker.readers import KIT_PATH, SpecificReader
 from datarun_worker.tars import unpack_tar, write_tar
-from datarun_worker.tracebacks import author_code
+from datarun_worker.tracebacks import NO_ROOM, author_code
 from datarun_worker.workflow import Workflow, choose_form, take_rows
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def load(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
         raise RuntimeError("a fold was begun before its submission's files were there")
     reader = _load_reader(inputs, source) if READER_FILE in inputs else None
     if TRAIN_FILES in inputs:
-        unpack_tar(inputs[TRAIN_FILES], _data_folder())
+        with _finding_room(FailureKind.DATA_ERROR):
+            unpack_tar(inputs[TRAIN_FILES], _data_folder())
     elements = tuple(WorkflowElement(word) for word in arguments["workflow_elements"])
     X = load_features(inputs["X_train"])
     y = Labels.read(inputs["y_train"]).load()
@@ -178,7 +179,9 @@ def test(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
         ``X_test``, and ``test_files`` if it names files of a kit.
     """
     if TEST_FILES in inputs:
-        unpack_tar(inputs[TEST_FILES], _data_folder())
+        # Those of the train set had room, and since then the submission has written.
+        with _finding_room(FailureKind.OUTPUT_LIMIT):
+            unpack_tar(inputs[TEST_FILES], _data_folder())
     return _predict(inputs["X_test"], arguments["n_rows"], outputs["predictions"])
 
 
@@ -216,7 +219,11 @@ def add_files(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, 
     for name, descriptor in inputs.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.dup(descriptor), "rb") as file, path.open("xb") as copy:
+        with (
+            _finding_room(FailureKind.DATA_ERROR),
+            os.fdopen(os.dup(descriptor), "rb") as file,
+            path.open("xb") as copy,
+        ):
             shutil.copyfileobj(file, copy)
     return {}
 
@@ -391,8 +398,21 @@ def _load_scoring(arguments: Arguments, inputs: Files) -> Scoring:
 def _load_reader(inputs: Files, source: Path | None) -> SpecificReader:
     if KIT_FILES not in inputs:
         return SpecificReader(_place_reader(inputs[READER_FILE], Path("reader")), source)
-    unpack_tar(inputs[KIT_FILES], _data_folder())
+    with _finding_room(FailureKind.DATA_ERROR):
+        unpack_tar(inputs[KIT_FILES], _data_folder())
     return SpecificReader.of_kit(_place_reader(inputs[READER_FILE], _data_folder()), source)
+
+
+@contextlib.contextmanager
+def _finding_room(kind: FailureKind) -> Iterator[None]:
+    """Write files of the data set, and say whose fault it is if there is no room for them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        text = "There is no room for the data set's files in the sandbox: DATARUN_SCRATCH_LIMIT."
+        raise ProgramError(kind, text) from error
 
 
 def _place_reader(descriptor: int, folder: Path) -> Path:

@@ -13,7 +13,9 @@ MAX_LENGTH = 16_384
 """Characters of a traceback that are kept; an exception's message may be a whole array."""
 
 _MAX_FRAMES = 50
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room for a file."""
+
 _REFUSED = (errno.EPERM, errno.EACCES, errno.EROFS)
 
 
@@ -50,7 +52,7 @@ def author_code(folder: Path) -> Iterator[None]:
 def classify_error(error: Exception) -> FailureKind:
     """Tell the failure kind of an author's exception."""
     number = error.errno if isinstance(error, OSError) else None
-    if number in _NO_ROOM:
+    if number in NO_ROOM:
         return FailureKind.OUTPUT_LIMIT
     if number in _REFUSED:
         return FailureKind.FORBIDDEN

@@ -201,6 +201,14 @@ def test_events_go_on_where_a_stream_ended_or_broke_off(server, client):
     assert known == [None, "6", "6", "7", "9"]
 
 
+@pytest.mark.parametrize("block", ["id: x", "id: 1\n\ndata: 5", "id: 1\n\ndata: {}", "data: <"])
+def test_what_is_no_event_is_said(server, client, block):
+    server.answers += [write_events(block)]
+
+    with pytest.raises(AnswerError, match="same release"):
+        next(client.iter_events())
+
+
 def test_events_of_an_api_that_stays_away_are_an_error(server, client):
     server.answers += [Answer(503, REFUSAL)]
 

@@ -6,7 +6,10 @@ from fold_runs import run_fold, score_kit, split_kit
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from datarun_client.states import FailureKind
-from datarun_worker.sandbox import SubmissionFailure
+from datarun_worker.confine import MIB
+from datarun_worker.fold_run import memory_file
+from datarun_worker.isolation import Isolation
+from datarun_worker.sandbox import Engine, Limits, SubmissionFailure
 
 PROBLEM = """
 import os
@@ -348,6 +351,48 @@ def test_what_may_hold_labels_of_the_test_set_is_given_to_nobody(
         split_kit(program_engine, tmp_path, problem, IMAGE_FILES)
 
     assert caught.value.kind is FailureKind.DATA_ERROR
+
+
+@pytest.fixture(scope="module")
+def confining_engine():
+    with Engine(Isolation.FULL) as engine:
+        yield engine
+
+
+def test_a_data_set_for_which_there_is_no_room_is_told_so(confining_engine):
+    limits = Limits(time=60, scratch=MIB)
+
+    with (
+        memory_file("raw", b"x" * 2 * MIB) as large,
+        confining_engine.open_sandbox({}, limits) as sandbox,
+        pytest.raises(SubmissionFailure, match="DATARUN_SCRATCH_LIMIT") as caught,
+    ):
+        sandbox.call("add_files", {}, {"data/large": large})
+
+    assert caught.value.kind is FailureKind.DATA_ERROR
+
+
+def test_a_submission_that_leaves_no_room_for_the_files_of_the_test_set_is_at_fault(
+    confining_engine, tmp_path
+):
+    fills = """
+def train():
+    try:
+        with open("filler", "wb") as file:
+            file.write(b"x" * (2 << 20))
+    except OSError:
+        pass
+def look(path):
+    return 1.0
+"""
+    problem = IMAGES.format(X=FOLDER_AND_NAMES)
+    parts, _ = split_kit(confining_engine, tmp_path, problem, IMAGE_FILES)
+    limits = Limits(time=60, scratch=MIB)
+
+    result = run_fold(confining_engine, parts, {"look.py": fills}, [], [0, 1], limits)
+
+    assert result.failure_kind is FailureKind.OUTPUT_LIMIT, result.log_messages
+    assert "no room for the data set's files" in result.log_messages
 
 
 NUMBERED = """
