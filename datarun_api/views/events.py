@@ -96,7 +96,7 @@ def follow_events(
     OperationalError
         If PostgreSQL is away.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + min(seconds, MAX_STREAM)
     last_id = place.last_id
     # A client that doesn't read what it is sent must not keep a connection for as long.
     release_connection()
