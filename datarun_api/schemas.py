@@ -276,7 +276,9 @@ def check_names(names: Collection[str]) -> None:
     if not names:
         raise ValidationError("Send at least one file.")
     if len(names) > limit:
-        raise ValidationError(f"Holds {len(names)} files; at most {limit} are taken.")
+        raise ValidationError(
+            f"Holds {len(names)} files; at most {limit} are taken (DATARUN_MAX_FILES)."
+        )
     try:
         check_file_names(names)
     except FileNameError as error:
