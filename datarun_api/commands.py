@@ -26,11 +26,6 @@ from datarun_api.reconciler import reconcile_forever
 from datarun_client.errors import DatarunError
 from datarun_client.states import Role
 
-home_option = click.option(
-    "--home",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of the `datarun up` whose accounts these are.",
-)
 password_option = click.password_option(
     envvar="DATARUN_PASSWORD", help="Prompted for if not in the environment."
 )
@@ -43,8 +38,8 @@ def register(app: Flask) -> None:
     app.cli.add_command(run_reconciler)
 
 
-def find_app(context: click.Context, home: Path | None) -> None:
-    """Let the commands of a group find the application when `flask` didn't bring it."""
+def find_app(context: click.Context, option: click.Parameter, home: Path | None) -> None:
+    """Let a command find the application, if `flask` didn't bring it or another one is meant."""
     if context.find_object(ScriptInfo) is None or home is not None:
         context.obj = ScriptInfo(create_app=lambda: make_app(home))
 
@@ -65,20 +60,32 @@ def make_app(home: Path | None) -> Flask:
         raise click.ClickException(str(error)) from None
 
 
-@click.group("user", cls=AppGroup)
-@home_option
-@click.pass_context
-def user_group(context: click.Context, home: Path | None) -> None:
+HOME = click.Option(
+    ["--home"],
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of the `datarun up` whose accounts these are.",
+    callback=find_app,
+    expose_value=False,
+)
+
+
+class HomeGroup(AppGroup):
+    """A group that takes ``--home`` before and after the name of its command."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, with the option."""
+        cmd.params.append(HOME)
+        super().add_command(cmd, name)
+
+
+@click.group("user", cls=HomeGroup, params=[HOME])
+def user_group() -> None:
     """Accounts."""
-    find_app(context, home)
 
 
-@click.group("token", cls=AppGroup)
-@home_option
-@click.pass_context
-def token_group(context: click.Context, home: Path | None) -> None:
+@click.group("token", cls=HomeGroup, params=[HOME])
+def token_group() -> None:
     """Bearer tokens, for programs."""
-    find_app(context, home)
 
 
 @user_group.command("add")

@@ -183,8 +183,11 @@ def test_datarun_has_the_same_commands(servers, name, tmp_path):
     assert token.stdout.startswith("datarun_")
 
 
-def test_a_home_where_nothing_runs_is_refused(tmp_path):
-    result = CliRunner().invoke(datarun, ["user", "--home", str(tmp_path), "list"])
+@pytest.mark.parametrize(
+    "words", [lambda home: ["--home", home, "list"], lambda home: ["list", "--home", home]]
+)
+def test_a_home_where_nothing_runs_is_refused(tmp_path, words):
+    result = CliRunner().invoke(datarun, ["user", *words(str(tmp_path))])
 
     assert result.exit_code == 1
     assert "No `datarun up` runs" in result.output
