@@ -5,11 +5,14 @@ values it is sent with. So no copy of a query is tested, and none is forgotten.
 """
 
 import json
+from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import delete, event, text
 
+from datarun_api.events import find_place, list_events, trim_events
 from datarun_api.extensions import db
+from datarun_api.models import FoldEvent
 from tests.api.payloads import (
     beat,
     claim_fold,
@@ -22,7 +25,7 @@ from tests.api.payloads import (
 
 MANY = 100_000
 
-LARGE = {"submission_fold", "attempt"}
+LARGE = {"submission_fold", "attempt", "fold_event"}
 """The tables that grow with every fold."""
 
 MAX_COST = 1000.0
@@ -36,11 +39,16 @@ FINISHED = (
     "SELECT owner_id, 1000 + n, databoard_s, train_is, test_is, max_index, priority, 'TESTED', 1, "
     "0, '', false, 0, 0, 0, 0, 0, 0, 0 FROM submission_fold, generate_series(1, :many) n "
     "WHERE owner_id = :owner AND databoard_sf_id = 10",
+    # Else each attempt's fold may be looked for in the whole table, which was empty a moment ago.
+    "ANALYZE submission_fold",
     "INSERT INTO attempt (owner_id, databoard_sf_id, number, worker, queue, hash_files, "
     "started_at, ended_at, outcome) SELECT owner_id, databoard_sf_id, 1, 'w1', 'low', '', "
     "now() - interval '2 days', now() - interval '1 day' - databoard_sf_id * interval '1 s', "
     "'tested' FROM submission_fold WHERE owner_id = :owner AND databoard_sf_id > 1000",
-    "ANALYZE submission_fold, attempt",
+    "INSERT INTO fold_event (owner_id, databoard_sf_id, databoard_s, state, attempt) "
+    "SELECT owner_id, databoard_sf_id, databoard_s, state, 1 "
+    "FROM submission_fold WHERE owner_id = :owner AND databoard_sf_id > 1000",
+    "ANALYZE submission_fold, attempt, fold_event",
 )
 
 
@@ -88,7 +96,8 @@ def many(platform, worker, raw_data, context):
     db.session.commit()
     yield
     platform.call("DELETE", f"rawdata/{raw_data}/")
-    db.session.execute(text("ANALYZE submission_fold, attempt"))
+    db.session.execute(delete(FoldEvent).where(FoldEvent.owner_id == platform.id))
+    db.session.execute(text("ANALYZE submission_fold, attempt, fold_event"))
     db.session.commit()
 
 
@@ -111,10 +120,35 @@ def check(plans, what):
         assert plan["Total Cost"] < MAX_COST, told
 
 
+def check_lists(platform, raw_data, plans):
+    """See that a page costs what it shows, and the events that follow one cost no more."""
+    page = "submissionfold-light/?limit=10"
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    for query in (
+        "",
+        "&cursor=50000",
+        "&state=TESTED",
+        "&state=ERROR,TODO",
+        "&submission=1",
+        f"&since={now}",
+        f"&raw_data={raw_data}",
+        "&priority=H",
+    ):
+        assert platform.get(f"{page}{query}").status_code == 200
+        check(plans, f"a page{query}")
+    place = find_place(platform.id, None)
+    check(plans, "where the events end")
+    assert len(list_events(platform.id, place.last_id - 1)) == 1
+    check(plans, "the events that follow one")
+    trim_events()
+    check(plans, "the events that are old")
+
+
 @pytest.mark.timeout(300)
 def test_nothing_that_is_done_often_reads_finished_folds(
     platform, worker, raw_data, many, reconciler, plans
 ):
+    check_lists(platform, raw_data, plans)
     beat(worker)
     lease = f"worker/folds/{platform.id}/10/1/lease/"
 
@@ -158,9 +192,14 @@ def test_nothing_that_is_done_often_reads_finished_folds(
     plans.take()
     assert post_result(worker, platform, make_result(), attempt=3).status_code == 200
     check(plans, "a result")
+    answer = platform.post("testpredictions/new/", {"ack": ""}).json
+    check(plans, "new predictions that are to be acknowledged")
+    assert len(answer["predictions"]) == 1
     (entry,) = platform.post("testpredictions/new/", {}).json
     check(plans, "new predictions")
     assert entry["databoard_sf_id"] == 10
+    platform.post("testpredictions/new/", {"ack": answer["ack"]})
+    check(plans, "an acknowledgement")
 
     assert platform.post("submissionfold/", make_fold(number=11)).status_code == 201
     check(plans, "a post")
