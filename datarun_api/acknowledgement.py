@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import tuple_, update
+from sqlalchemy.orm import undefer
 
 from datarun_api.errors import BadInputError
 from datarun_api.extensions import db
@@ -85,7 +86,8 @@ def hand_out_page(owner_id: int, raw_data_id: int | None, ack: str, limit: int) 
             .values(new=False)
         )
         db.session.commit()
-    return Page(db.session.scalars(select_new(owner_id, raw_data_id).limit(limit)).all())
+    following = select_new(owner_id, raw_data_id).options(undefer("*")).limit(limit)
+    return Page(db.session.scalars(following).all())
 
 
 def _read_cursor(text: str) -> list[tuple[int, int]]:

@@ -459,7 +459,6 @@ def select_new(owner_id: int, raw_data_id: int | None) -> Select[SubmissionFold]
             SubmissionFold.new,
             SubmissionFold.state == State.TESTED,
         )
-        .options(undefer("*"))
         .order_by(SubmissionFold.databoard_sf_id)
     )
     if raw_data_id is not None:
@@ -467,14 +466,13 @@ def select_new(owner_id: int, raw_data_id: int | None) -> Select[SubmissionFold]
     return query
 
 
-def hand_out_new(owner_id: int, raw_data_id: int | None) -> list[SubmissionFold]:
-    """Hand out, once, the folds with predictions that weren't handed out yet."""
-    query = select_new(owner_id, raw_data_id).with_for_update(of=SubmissionFold)
-    folds = list(db.session.scalars(query))
-    for fold in folds:
-        fold.new = False
-    db.session.commit()
-    return folds
+def lock_new(owner_id: int, raw_data_id: int | None) -> Sequence[int]:
+    """Lock the folds with predictions that weren't handed out yet, and give their numbers.
+
+    `mark_handed_out` notes that they are, and lets them go.
+    """
+    numbers = select_new(owner_id, raw_data_id).with_only_columns(SubmissionFold.databoard_sf_id)
+    return db.session.scalars(numbers.with_for_update(of=SubmissionFold)).all()
 
 
 def is_fold(owner_id: int, databoard_sf_id: int) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ A stream that breaks off in the middle is an error in the server's log and a con
 closed before its last chunk; and the JSON has no end, so that nobody takes it for a whole list.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -127,12 +128,12 @@ def send_list(listing: Listing) -> Response:
     """
     page = look_over(listing)
     following = _find_next_address(listing, page)
-    # The session's connection isn't needed any more.
-    db.session.rollback()
     if request.if_none_match.contains_weak(page.etag):
         response = Response(status=304)
     else:
         response = _stream(listing, page)
+    # The session's connection isn't needed any more.
+    db.session.rollback()
     response.set_etag(page.etag, weak=True)
     if following is not None:
         response.headers["Link"] = f'<{following}>; rel="next"'
@@ -140,7 +141,10 @@ def send_list(listing: Listing) -> Response:
 
 
 def send_all(listing: Listing) -> Response:
-    """Send the rows of a list that isn't asked for again; errors as in `send_list`."""
+    """Send the rows of a list that isn't asked for again; errors as in `send_list`.
+
+    The first of them are read in the session's transaction, which the caller may then end.
+    """
     return _stream(listing, look_over(listing))
 
 
@@ -188,8 +192,8 @@ def _stream(listing: Listing, page: Overview) -> Response:
 class RowReader:
     """Reads a page's rows some at a time, each time with a connection that it gives back at once.
 
-    The first of them are read at once, so that an early failure is a refusal. It outlives the
-    request's session, so its connections are its own.
+    The first of them are read at once and with the session's connection, so that an early failure
+    is a refusal. For the others the session is gone.
 
     Parameters
     ----------
@@ -225,7 +229,7 @@ class RowReader:
         self._last = _NO_KEY if page.last is None else page.last
         # If the keys are spread evenly, so many of them have a piece's rows.
         self._span = (self._last - self._behind) * self._n_rows // max(page.n_rows, 1) + 1
-        self._first = self._read_next()
+        self._first = self._read_next(db.session.connection())
         self.is_whole = self._behind >= self._last
 
     def __iter__(self) -> Iterator[list[Any]]:
@@ -235,7 +239,7 @@ class RowReader:
             yield rows
             rows = self._read_next()
 
-    def _read_next(self) -> list[Any]:
+    def _read_next(self, connection: Connection | None = None) -> list[Any]:
         """Read the next piece; it is empty at the end alone.
 
         The keys are bounded on both sides, as a piece's limit isn't enough: PostgreSQL that knows
@@ -244,10 +248,8 @@ class RowReader:
         rows: list[Any] = []
         while not rows and self._behind < self._last:
             up_to = min(self._behind + self._span, self._last)
-            with self._engine.connect() as connection:
-                # Nothing to begin, nothing to end.
-                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-                rows = _fetch_all(connection, self._query, behind=self._behind, up_to=up_to)
+            with contextlib.nullcontext(connection) if connection else self._connect() as reading:
+                rows = _fetch_all(reading, self._query, behind=self._behind, up_to=up_to)
             if len(rows) == self._n_rows:
                 up_to = rows[-1][self._key_place]
                 self._span = up_to - self._behind
@@ -255,6 +257,10 @@ class RowReader:
                 self._span *= 2
             self._behind = up_to
         return [row[:-1] for row in rows] if self._adds_key else rows
+
+    def _connect(self) -> Connection:
+        """Take a connection with nothing to begin and nothing to end."""
+        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _fetch_all(connection: Connection, query: Compiled, **keys: int) -> list[Any]:

@@ -1,15 +1,17 @@
 """Predictions of folds, handed out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, jsonify, request
 from flask.views import MethodView
+from sqlalchemy import ColumnElement
 
 from datarun_api.acknowledgement import hand_out_page
 from datarun_api.auth import allow, get_account
 from datarun_api.blueprints import ID, Blueprint
 from datarun_api.errors import BadInputError
-from datarun_api.folds import hand_out_new, is_among, mark_handed_out
+from datarun_api.folds import is_among, lock_new, mark_handed_out
 from datarun_api.idempotency import HEADER
 from datarun_api.listing import Listing, send_all
 from datarun_api.models import SubmissionFold
@@ -36,7 +38,7 @@ from datarun_api.schemas import (
 )
 from datarun_api.waiting import wait_for
 from datarun_api.wire import PREDICTION_FIELDS, dump_prediction
-from datarun_client.states import Role
+from datarun_client.states import Role, State
 
 blueprint = Blueprint("testpredictions", __name__, description="Predictions of folds.")
 
@@ -55,8 +57,7 @@ class GetTestPredictionList(MethodView):
         send = choose_type({JSON: send_all, ZIP: send_archive})
         owner_id, numbers = get_account().namespace, payload["list_submission_fold"]
         mark_handed_out(owner_id, numbers)
-        conditions = [SubmissionFold.owner_id == owner_id, is_among(numbers)]
-        return send(Listing(SubmissionFold.databoard_sf_id, PREDICTION_FIELDS, conditions))
+        return send(list_predictions(owner_id, numbers))
 
 
 @blueprint.route("/testpredictions/new/")
@@ -83,8 +84,8 @@ class GetTestPredictionNew(MethodView):
         if raw_data_id is not None:
             get_raw_data(owner_id, raw_data_id, "raw_data_id")
         if payload["ack"] is None:
-            folds = wait_for(owner_id, query["wait"], lambda: hand_out_new(owner_id, raw_data_id))
-            return jsonify([dump_prediction(fold) for fold in folds])
+            numbers = wait_for(owner_id, query["wait"], lambda: lock_new(owner_id, raw_data_id))
+            return hand_out(owner_id, numbers)
         page = wait_for(
             owner_id,
             query["wait"],
@@ -112,6 +113,29 @@ class PredictionDetail(MethodView):
         """Get one fold's predictions: as an ``.npy`` file, or as text in JSON."""
         send = choose_type({NPY: send_npy, JSON: send_array})
         return send(get_predictions(get_account().namespace, databoard_sf_id, part))
+
+
+def list_predictions(
+    owner_id: int, numbers: Sequence[int], *conditions: ColumnElement[bool]
+) -> Listing:
+    """List the predictions of an account's folds that have these numbers."""
+    owned = [SubmissionFold.owner_id == owner_id, is_among(numbers), *conditions]
+    return Listing(SubmissionFold.databoard_sf_id, PREDICTION_FIELDS, owned)
+
+
+def hand_out(owner_id: int, numbers: Sequence[int]) -> Response:
+    """Send predictions that were locked, and note that they are handed out.
+
+    Not before the first piece of them was read, which mostly is all: should PostgreSQL fail until
+    then, they stay new.
+    """
+    if not numbers:
+        return jsonify([])
+    # One that is run again while the others are sent has no predictions any more.
+    is_tested = SubmissionFold.state == State.TESTED
+    response = send_all(list_predictions(owner_id, numbers, is_tested))
+    mark_handed_out(owner_id, numbers)
+    return response
 
 
 def check_no_key(wait: int) -> None:

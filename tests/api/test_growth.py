@@ -33,6 +33,8 @@ MAX_COST = 1000.0
 smallest index takes more."""
 
 FINISHED = (
+    # What other tests never fetched would seem to be this account's.
+    "UPDATE submission_fold SET new = false WHERE new AND owner_id <> :owner",
     "INSERT INTO submission_fold (owner_id, databoard_sf_id, databoard_s, train_is, test_is, "
     "max_index, priority, state, attempt, n_losses, log_messages, new, train_time, "
     "validation_time, test_time, train_cpu_time, test_cpu_time, train_memory, test_memory) "

@@ -2,10 +2,15 @@
 
 import hashlib
 import io
+import json
 
 import numpy as np
+import psycopg
 import pytest
+from sqlalchemy import func, literal, select, true
 
+from datarun_api.extensions import db
+from datarun_api.models import SubmissionFold
 from datarun_client.codec import decode_predictions, encode_predictions
 from datarun_client.states import Role
 from tests.api.payloads import (
@@ -39,6 +44,47 @@ def folds(platform, worker, raw_data):
     for number, payload in ((10, result), (11, make_result()), (12, make_failure())):
         assert claim_fold(worker, platform, number).status_code == 200
         assert post_result(worker, platform, payload, number).status_code == 200
+
+
+@pytest.fixture
+def large_folds(platform, folds, context):
+    """Thirty-two folds more with predictions of a MiB, as packed as can be; their numbers."""
+    table = SubmissionFold.__table__
+    numbers = func.generate_series(101, 132).table_valued("number").render_derived("numbers")
+    packed = literal(np.random.default_rng(0).bytes(1 << 20))
+    changed = {"databoard_sf_id": numbers.c.number, "test_predictions": packed}
+    columns = [changed.get(column.name, column) for column in table.columns]
+    rows = select(*columns).join_from(table, numbers, true())
+    rows = rows.where(table.c.owner_id == platform.id, table.c.databoard_sf_id == 10)
+    db.session.execute(table.insert().from_select(table.columns.keys(), rows))
+    db.session.commit()
+    return list(range(101, 133))
+
+
+def test_new_predictions_are_never_in_memory_together(app, platform, large_folds):
+    with app.app_context():
+        response = app.test_client().post(
+            "/runapp/testpredictions/new/", json={}, headers=platform.headers, buffered=False
+        )
+        pieces = list(response.iter_encoded())
+        response.close()
+
+    shown = [entry["databoard_sf_id"] for entry in json.loads(b"".join(pieces))]
+    assert shown == [10, 11, *large_folds]
+    assert max(map(len, pieces)) < 2 << 20
+    assert platform.post("testpredictions/new/", {}).json == []
+
+
+def test_predictions_that_cant_be_read_stay_new(platform, folds, monkeypatch):
+    def fail(*args, **keys):
+        raise psycopg.OperationalError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datarun_api.listing._fetch_all", fail)
+        assert platform.post("testpredictions/new/", {}).status_code == 503
+
+    entries = platform.post("testpredictions/new/", {}).json
+    assert [entry["databoard_sf_id"] for entry in entries] == [10, 11]
 
 
 def load(response):
