@@ -1165,15 +1165,9 @@ class SplitClaimSchema(ma.Schema):
     files = fields.List(fields.Nested(StoredFileSchema), required=True)
 
 
-class SplitResultInputSchema(ma.Schema):
-    """What became of a split."""
+class DataJobResultInputSchema(ma.Schema):
+    """What became of a data job."""
 
-    state = fields.Enum(
-        SplitState,
-        by_value=True,
-        required=True,
-        validate=validate.OneOf([SplitState.DONE, SplitState.ERROR]),
-    )
     error = LogText(
         allow_none=True,
         load_default=None,
@@ -1185,6 +1179,17 @@ class SplitResultInputSchema(ma.Schema):
         load_default=FailureKind.DATA_ERROR,
         validate=validate.OneOf([FailureKind.DATA_ERROR, FailureKind.PLATFORM_ERROR]),
         metadata=describe("Whose fault an error was; the platform's is tried again."),
+    )
+
+
+class SplitResultInputSchema(DataJobResultInputSchema):
+    """What became of a split."""
+
+    state = fields.Enum(
+        SplitState,
+        by_value=True,
+        required=True,
+        validate=validate.OneOf([SplitState.DONE, SplitState.ERROR]),
     )
     n_train = Whole(
         0,
@@ -1331,7 +1336,7 @@ class FoldScoresSchema(ScoredFoldNameSchema):
     scores = scores_field(required=True)
 
 
-class ScoringResultInputSchema(ma.Schema):
+class ScoringResultInputSchema(DataJobResultInputSchema):
     """What became of a scoring; scores may be there although a metric failed."""
 
     state = fields.Enum(
@@ -1339,18 +1344,6 @@ class ScoringResultInputSchema(ma.Schema):
         by_value=True,
         required=True,
         validate=validate.OneOf([ScoringState.DONE, ScoringState.ERROR]),
-    )
-    error = LogText(
-        allow_none=True,
-        load_default=None,
-        metadata=describe("What failed.", "roc_auc: multi_class must be in ('ovo', 'ovr')"),
-    )
-    failure_kind = fields.Enum(
-        FailureKind,
-        by_value=True,
-        load_default=FailureKind.DATA_ERROR,
-        validate=validate.OneOf([FailureKind.DATA_ERROR, FailureKind.PLATFORM_ERROR]),
-        metadata=describe("Whose fault an error was; the platform's is tried again."),
     )
     folds = fields.List(fields.Nested(FoldScoresSchema), load_default=list)
     bagged = scores_field(allow_none=True, load_default=None)
