@@ -28,7 +28,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -150,29 +150,35 @@ class Worker(BaseWorker):
             sys.exit(ExitCode.CONFIGURATION)
         # The engine mounts it, so it must be there.
         settings.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        spool = open_spool(settings)
-        # So that the next worker finds and removes what a killed one leaves.
-        tempfile.tempdir = str(spool.scratch)
-        try:
-            self._engine = start_engine(
-                settings.isolation, preload=settings.preload, cache_folder=settings.cache
+        # RQ listens to signals once all is there; a stop before that leaves nothing behind either.
+        signal.signal(signal.SIGTERM, _end_start)
+        with contextlib.ExitStack() as started:
+            spool = open_spool(settings)
+            started.callback(spool.close)
+            # So that the next worker finds and removes what a killed one leaves.
+            tempfile.tempdir = str(spool.scratch)
+            try:
+                self._engine = start_engine(
+                    settings.isolation, preload=settings.preload, cache_folder=settings.cache
+                )
+            except IsolationError as error:
+                logger.critical("The worker can't start: %s", error)
+                sys.exit(ExitCode.CONFIGURATION)
+            started.callback(self._engine.stop)
+            self._stopper = Stopper(settings.grace)
+            self._work_horse = WorkHorse(
+                settings,
+                self._engine,
+                spool,
+                self.name,
+                self.queue_names(),
+                self._stopper.is_stopping,
             )
-        except IsolationError as error:
-            logger.critical("The worker can't start: %s", error)
-            spool.close()
-            sys.exit(ExitCode.CONFIGURATION)
-        self._stopper = Stopper(settings.grace)
-        self._work_horse = WorkHorse(
-            settings,
-            self._engine,
-            spool,
-            self.name,
-            self.queue_names(),
-            self._stopper.is_stopping,
-        )
-        self._stopper.start(self._work_horse.give_back)
-        super().bootstrap(*args, **options)
-        self._work_horse.start()
+            self._stopper.start(self._work_horse.give_back)
+            super().bootstrap(*args, **options)
+            self._work_horse.start()
+            # From now on `teardown` sees to that.
+            started.pop_all()
 
     def teardown(self) -> None:
         """Stop the engine and take leave of Redis, if it is there."""
@@ -371,6 +377,11 @@ class Worker(BaseWorker):
             yield
         except RedisError as error:
             logger.warning("Worker %s couldn't %s: %s", self.name, act, error)
+
+
+def _end_start(signum: int, frame: FrameType | None) -> NoReturn:
+    """Handle a SIGTERM that comes before the worker is there."""
+    sys.exit(0)
 
 
 def _read_ids(job: Job) -> list[int]:

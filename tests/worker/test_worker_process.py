@@ -82,6 +82,19 @@ def test_a_stopped_worker_leaves_no_process(redis, start_worker):
         wait_until(lambda child=child: not is_alive(int(child)), "the zygote to end")
 
 
+def test_a_worker_that_is_stopped_while_it_starts_leaves_nothing(redis, start_worker, tmp_path):
+    worker = start_worker()
+
+    def list_left() -> list[Path]:
+        return [*tmp_path.glob("datarun-scratch-*"), *tmp_path.glob("cache-spool/*/worker-*")]
+
+    wait_until(lambda: len(list_left()) == 2, "its folders")
+
+    assert worker.stop() == 0
+    assert "Listening on" not in worker.output
+    assert list_left() == []
+
+
 def test_a_fold_outlives_an_outage_of_redis(platform, start_worker, own_redis):
     """Its result goes another way; and once Redis is back the worker takes the next fold."""
     url = f"redis://127.0.0.1:{own_redis.port}/0"
