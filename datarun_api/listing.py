@@ -2,9 +2,9 @@
 
 A list goes from the database to the socket a few rows at a time, as plain values and never as
 objects of the models, so that its length costs no memory. A first query looks over the rows without
-their large columns and says how many there are, where the page ends, which versions of them it saw
-and how large they are; then they are read piece by piece, each piece by a query that goes on behind
-the last row of the one before.
+their large columns and says how many there are, where the page ends and which versions of them it
+saw; then they are read piece by piece, each piece by a query that goes on behind the last row of
+the one before and ends where it has bytes enough.
 
 So a list has a connection only while a piece is read, and none while it is sent: clients that read
 slowly take no connections from others, and hold no snapshot that would keep PostgreSQL from
@@ -103,14 +103,11 @@ class Overview:
         The key of its last row; None if there is no row.
     versions : int
         One number for the keys and the versions of its rows.
-    row_bytes : int
-        How large the large columns of its largest row are.
     """
 
     n_rows: int
     last: int | None
     versions: int
-    row_bytes: int
 
     @property
     def etag(self) -> str:
@@ -151,25 +148,18 @@ def send_all(listing: Listing) -> Response:
 def look_over(listing: Listing) -> Overview:
     """Find out about a page what can be known without its large columns."""
     model = listing.key.class_
-    large = [
-        func.coalesce(func.octet_length(column), 0)
-        for column in _list_columns(listing)
-        if isinstance(column.type, LargeBinary | Text)
-    ]
     rows = _select(
         listing,
         listing.key.label("key"),
         cast(cast(literal_column(f"{model.__tablename__}.xmin"), Text), BigInteger).label("xmin"),
-        sum(large, literal_column("0")).label("bytes"),
     ).subquery()
     overview = select(
         func.count(),
         func.max(rows.c.key),
         func.sum(func.hashint8extended(rows.c.key, rows.c.xmin)),
-        func.max(rows.c.bytes),
     )
-    n_rows, last, versions, row_bytes = db.session.execute(overview).one()
-    return Overview(n_rows, last, int(versions or 0), row_bytes or 0)
+    n_rows, last, versions = db.session.execute(overview).one()
+    return Overview(n_rows, last, int(versions or 0))
 
 
 def _stream(listing: Listing, page: Overview) -> Response:
@@ -207,28 +197,14 @@ class RowReader:
     """
 
     def __init__(self, listing: Listing, page: Overview) -> None:
-        self._n_rows = max(1, min(MAX_CHUNK_ROWS, CHUNK_BYTES // (page.row_bytes + 1)))
-        names = [*listing.names]
-        self._adds_key = listing.key.key not in names
-        if self._adds_key:
-            names.append(listing.key.key)
-        self._key_place = names.index(listing.key.key)
-        query = (
-            select(*_list_columns(replace(listing, names=names)))
-            .where(
-                *listing.conditions,
-                listing.key > bindparam("behind", _NO_KEY),
-                listing.key <= bindparam("up_to", _NO_KEY),
-            )
-            .order_by(listing.key)
-            .limit(self._n_rows)
-        )
+        query, self._key_place = _select_piece(listing)
+        self._adds_key = self._key_place == len(listing.names)
         self._engine = db.engine
         self._query = query.compile(db.engine, compile_kwargs={"render_postcompile": True})
         self._behind = _NO_KEY if listing.cursor is None else listing.cursor
         self._last = _NO_KEY if page.last is None else page.last
         # If the keys are spread evenly, so many of them have a piece's rows.
-        self._span = (self._last - self._behind) * self._n_rows // max(page.n_rows, 1) + 1
+        self._span = (self._last - self._behind) * MAX_CHUNK_ROWS // max(page.n_rows, 1) + 1
         self._first = self._read_next(db.session.connection())
         self.is_whole = self._behind >= self._last
 
@@ -250,17 +226,55 @@ class RowReader:
             up_to = min(self._behind + self._span, self._last)
             with contextlib.nullcontext(connection) if connection else self._connect() as reading:
                 rows = _fetch_all(reading, self._query, behind=self._behind, up_to=up_to)
-            if len(rows) == self._n_rows:
+            if rows:
                 up_to = rows[-1][self._key_place]
                 self._span = up_to - self._behind
-            else:
-                self._span *= 2
+            # Room for a piece that is larger than this one; where nothing is, for ever more.
+            self._span *= 2
             self._behind = up_to
         return [row[:-1] for row in rows] if self._adds_key else rows
 
     def _connect(self) -> Connection:
         """Take a connection with nothing to begin and nothing to end."""
         return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _select_piece(listing: Listing) -> tuple[Select[Any], int]:
+    """Make the query for a piece: the first rows behind a key, and up to another, by key.
+
+    There are `MAX_CHUNK_ROWS` of them at most, and none after those that have `CHUNK_BYTES`.
+
+    Returns
+    -------
+    tuple of Select and int
+        And the place of the key among the columns; it is the last if it isn't shown.
+    """
+    key = listing.key.key
+    names = [*listing.names] if key in listing.names else [*listing.names, key]
+    columns = [
+        column.label(name)
+        for name, column in zip(names, _list_columns(replace(listing, names=names)), strict=True)
+    ]
+    large = [
+        func.coalesce(func.octet_length(column.element), 0)
+        for column in columns
+        if isinstance(column.type, LargeBinary | Text)
+    ]
+    rows = (
+        select(*columns, sum(large, literal_column("0")).label("n_bytes"))
+        .where(
+            *listing.conditions,
+            listing.key > bindparam("behind", _NO_KEY),
+            listing.key <= bindparam("up_to", _NO_KEY),
+        )
+        .order_by(listing.key)
+        .limit(MAX_CHUNK_ROWS)
+        .subquery("rows")
+    )
+    so_far = func.sum(rows.c.n_bytes).over(order_by=rows.c[key]) - rows.c.n_bytes
+    counted = select(*(rows.c[name] for name in names), so_far.label("so_far")).subquery("counted")
+    piece = select(*(counted.c[name] for name in names)).where(counted.c.so_far < CHUNK_BYTES)
+    return piece.order_by(counted.c[key]), names.index(key)
 
 
 def _fetch_all(connection: Connection, query: Compiled, **keys: int) -> list[Any]:

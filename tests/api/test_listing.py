@@ -388,6 +388,37 @@ def test_a_failure_before_the_first_row_is_a_refusal(platform, folds, app, monke
     assert response.headers["Retry-After"]
 
 
+def test_rows_that_grow_while_a_list_is_sent_come_in_bounded_pieces(
+    platform, many_large_folds, app, context
+):
+    """As results do that arrive meanwhile: how large rows are is known when they are read."""
+    mine = SubmissionFold.owner_id == platform.id
+    db.session.execute(update(SubmissionFold).where(mine).values(log_messages=""))
+    db.session.execute(
+        update(SubmissionFold)
+        .where(mine, SubmissionFold.databoard_sf_id == 1)
+        .values(log_messages=func.repeat("log ", CHUNK_BYTES // 4))
+    )
+    db.session.commit()
+    with app.app_context():
+        response = app.test_client().get(
+            "/runapp/submissionfold/", headers=platform.headers, buffered=False
+        )
+        pieces = response.iter_encoded()
+        begun = list(itertools.islice(pieces, 2))
+        db.session.execute(
+            update(SubmissionFold)
+            .where(mine)
+            .values(log_messages=func.repeat("log ", CHUNK_BYTES // 4))
+        )
+        db.session.commit()
+        sizes = [len(piece) for piece in pieces]
+        response.close()
+
+    assert sum(map(len, begun)) + sum(sizes) > 60 * CHUNK_BYTES
+    assert max(sizes) < 2 * CHUNK_BYTES
+
+
 def test_a_list_holds_no_connection_while_it_is_sent(platform, many_large_folds, app):
     with app.app_context():
         response = app.test_client().get(
@@ -424,8 +455,8 @@ def test_a_list_goes_on_behind_what_was_deleted(platform, many_large_folds, app)
             buffered=False,
         )
         pieces = response.iter_encoded()
-        # The bracket and two folds, a piece each.
-        body = b"".join(itertools.islice(pieces, 3))
+        # The bracket, and a piece of two folds: the first is small.
+        body = b"".join(itertools.islice(pieces, 2))
         gone = SubmissionFold.databoard_sf_id.in_([1, 2, 30])
         db.session.execute(
             delete(SubmissionFold).where(SubmissionFold.owner_id == platform.id, gone)
