@@ -18,8 +18,9 @@ closed before its last chunk; and the JSON has no end, so that nobody takes it f
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,14 +28,18 @@ import orjson
 from flask import Response, request
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     Connection,
+    Dialect,
     Enum,
+    Integer,
     LargeBinary,
     Select,
     SQLColumnExpression,
     String,
     Text,
+    and_,
     bindparam,
     cast,
     func,
@@ -42,7 +47,6 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
-from sqlalchemy.engine.interfaces import Compiled
 from sqlalchemy.orm import InstrumentedAttribute
 
 from datarun_api.extensions import db
@@ -56,6 +60,11 @@ MAX_CHUNK_ROWS = 1000
 
 _NO_KEY = -1
 """Smaller than every key."""
+
+_CONDITIONS = "/* conditions */"
+"""What stands for a list's conditions in the text of a query."""
+
+_OWN = "piece_"
 
 HEADERS = {
     "ETag": {"schema": {"type": "string"}, "description": "For `If-None-Match`."},
@@ -197,10 +206,20 @@ class RowReader:
     """
 
     def __init__(self, listing: Listing, page: Overview) -> None:
-        query, self._key_place = _select_piece(listing)
-        self._adds_key = self._key_place == len(listing.names)
+        piece = _write_piece(listing.key, tuple(listing.names), db.engine.dialect)
+        self._key_place = piece.key_place
+        self._adds_key = piece.key_place == len(listing.names)
         self._engine = db.engine
-        self._query = query.compile(db.engine, compile_kwargs={"render_postcompile": True})
+        conditions = and_(*listing.conditions).compile(
+            db.engine, compile_kwargs={"render_postcompile": True}
+        )
+        self._query = piece.text.replace(_CONDITIONS, str(conditions))
+        self._values = {
+            **conditions.params,
+            **piece.values,
+            f"{_OWN}max_rows": MAX_CHUNK_ROWS,
+            f"{_OWN}max_bytes": CHUNK_BYTES,
+        }
         self._behind = _NO_KEY if listing.cursor is None else listing.cursor
         self._last = _NO_KEY if page.last is None else page.last
         # If the keys are spread evenly, so many of them have a piece's rows.
@@ -225,7 +244,8 @@ class RowReader:
         while not rows and self._behind < self._last:
             up_to = min(self._behind + self._span, self._last)
             with contextlib.nullcontext(connection) if connection else self._connect() as reading:
-                rows = _fetch_all(reading, self._query, behind=self._behind, up_to=up_to)
+                keys = {f"{_OWN}behind": self._behind, f"{_OWN}up_to": up_to}
+                rows = _fetch_all(reading, self._query, self._values | keys)
             if rows:
                 up_to = rows[-1][self._key_place]
                 self._span = up_to - self._behind
@@ -239,45 +259,71 @@ class RowReader:
         return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
-def _select_piece(listing: Listing) -> tuple[Select[Any], int]:
-    """Make the query for a piece: the first rows behind a key, and up to another, by key.
+@dataclass(frozen=True)
+class _Piece:
+    """The query for a piece of a list.
 
-    There are `MAX_CHUNK_ROWS` of them at most, and none after those that have `CHUNK_BYTES`.
-
-    Returns
-    -------
-    tuple of Select and int
-        And the place of the key among the columns; it is the last if it isn't shown.
+    Attributes
+    ----------
+    text : str
+        SQL, with `_CONDITIONS` where the list's are to be.
+    values : mapping
+        Of its parameters, whose names begin with `_OWN`, as the conditions have some, too.
+    key_place : int
+        The place of the key among its columns; it is the last if it isn't shown.
     """
-    key = listing.key.key
-    names = [*listing.names] if key in listing.names else [*listing.names, key]
-    columns = [
-        column.label(name)
-        for name, column in zip(names, _list_columns(replace(listing, names=names)), strict=True)
-    ]
+
+    text: str
+    values: Mapping[str, Any]
+    key_place: int
+
+
+@functools.lru_cache
+def _write_piece(
+    key: InstrumentedAttribute[int], shown: tuple[str, ...], dialect: Dialect
+) -> _Piece:
+    """Write the query for a piece: the first rows behind a key, and up to another, by key.
+
+    There are `max_rows` of them at most, and none after those that have `max_bytes`. SQLAlchemy
+    takes longer to put it together than PostgreSQL to carry it out, so that is done once.
+    """
+    names = [*shown] if key.key in shown else [*shown, key.key]
+    columns = _list_columns(key, names)
     large = [
-        func.coalesce(func.octet_length(column.element), 0)
+        func.coalesce(func.octet_length(column), 0)
         for column in columns
         if isinstance(column.type, LargeBinary | Text)
     ]
     rows = (
-        select(*columns, sum(large, literal_column("0")).label("n_bytes"))
-        .where(
-            *listing.conditions,
-            listing.key > bindparam("behind", _NO_KEY),
-            listing.key <= bindparam("up_to", _NO_KEY),
+        select(
+            *(column.label(name) for name, column in zip(names, columns, strict=True)),
+            sum(large, literal_column("0")).label("n_bytes"),
         )
-        .order_by(listing.key)
-        .limit(MAX_CHUNK_ROWS)
+        .where(
+            literal_column(_CONDITIONS, Boolean),
+            key > bindparam("behind"),
+            key <= bindparam("up_to"),
+        )
+        .order_by(key)
+        .limit(bindparam("max_rows", type_=Integer))
         .subquery("rows")
     )
-    so_far = func.sum(rows.c.n_bytes).over(order_by=rows.c[key]) - rows.c.n_bytes
+    so_far = func.sum(rows.c.n_bytes).over(order_by=rows.c[key.key]) - rows.c.n_bytes
     counted = select(*(rows.c[name] for name in names), so_far.label("so_far")).subquery("counted")
-    piece = select(*(counted.c[name] for name in names)).where(counted.c.so_far < CHUNK_BYTES)
-    return piece.order_by(counted.c[key]), names.index(key)
+    piece = (
+        select(*(counted.c[name] for name in names))
+        .where(counted.c.so_far < bindparam("max_bytes", type_=Integer))
+        .order_by(counted.c[key.key])
+    )
+    compiled = piece.compile(dialect=dialect)
+    text = str(compiled)
+    for name in compiled.params:
+        text = text.replace(f"%({name})s", f"%({_OWN}{name})s")
+    values = {f"{_OWN}{name}": value for name, value in compiled.params.items()}
+    return _Piece(text, values, names.index(key.key))
 
 
-def _fetch_all(connection: Connection, query: Compiled, **keys: int) -> list[Any]:
+def _fetch_all(connection: Connection, query: str, values: Mapping[str, Any]) -> list[Any]:
     """Read rows by a cursor of psycopg's own.
 
     SQLAlchemy's would read bytes as hexadecimal text and wrap every row, which takes twice as long.
@@ -285,7 +331,7 @@ def _fetch_all(connection: Connection, query: Compiled, **keys: int) -> list[Any
     driver: Any = connection.connection.driver_connection
     with driver.cursor(binary=True) as cursor:
         # Planned each time: what is best for the first piece may not be for the last.
-        cursor.execute(str(query), {**query.params, **keys}, prepare=False)
+        cursor.execute(query, values, prepare=False)
         rows: list[Any] = cursor.fetchall()
     return rows
 
@@ -312,9 +358,11 @@ def _select(listing: Listing, *columns: SQLColumnExpression[Any]) -> Select[Any]
     return query if listing.limit is None else query.order_by(listing.key).limit(listing.limit)
 
 
-def _list_columns(listing: Listing) -> list[ColumnElement[Any]]:
-    """Name the columns of the fields; an enum's text is shown as it is kept."""
-    columns = [getattr(listing.key.class_, name) for name in listing.names]
+def _list_columns(
+    key: InstrumentedAttribute[int], names: Sequence[str]
+) -> list[ColumnElement[Any]]:
+    """Name the columns of fields of the key's table; an enum's text is shown as it is kept."""
+    columns = [getattr(key.class_, name) for name in names]
     return [
         type_coerce(column, String) if isinstance(column.type, Enum) else column
         for column in columns

@@ -374,7 +374,7 @@ def test_a_list_that_breaks_off_is_not_taken_for_a_whole_one(
 
 
 def test_a_failure_before_the_first_row_is_a_refusal(platform, folds, app, monkeypatch):
-    def fail(connection, query, **keys):
+    def fail(connection, query, values):
         driver = connection.connection.driver_connection
         with driver.transaction():
             driver.execute("SET LOCAL statement_timeout = 1")

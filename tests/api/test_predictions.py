@@ -76,7 +76,7 @@ def test_new_predictions_are_never_in_memory_together(app, platform, large_folds
 
 
 def test_predictions_that_cant_be_read_stay_new(platform, folds, monkeypatch):
-    def fail(*args, **keys):
+    def fail(connection, query, values):
         raise psycopg.OperationalError("away")
 
     with monkeypatch.context() as patch:
