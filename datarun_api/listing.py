@@ -8,7 +8,7 @@ the one before and ends where it has bytes enough.
 
 So a list has a connection only while a piece is read, and none while it is sent: clients that read
 slowly take no connections from others, and hold no snapshot that would keep PostgreSQL from
-clearing up. A cursor on the server would do both, and is no quicker.
+clearing up. A cursor on the server would need both, and is no quicker.
 
 The versions are PostgreSQL's own: every change of a row gives it another ``xmin``. What changes
 while the list is sent may be in the body, but not in the ETag, so that the next look has it again.

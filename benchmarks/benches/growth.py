@@ -33,7 +33,7 @@ N_FOLDS = 1_000_000
 N_QUICK_FOLDS = 20_000
 N_FEW = FOLDS_A_SUBMISSION
 N_CYCLES = 20
-N_QUICK_CYCLES = 5
+N_QUICK_CYCLES = 6
 
 MAX_MEMORY = 200_000_000
 """Bytes that no process of the API may have."""
@@ -226,12 +226,14 @@ def play(session: Session, players: Mapping[str, Player]) -> dict[str, dict[str,
     for repeat in range(session.n_repeats):
         session.tell(f"growth: repeat {repeat + 1} of {session.n_repeats}")
         taken: dict[str, dict[str, list[float]]] = {name: {} for name in players}
-        for _ in range(N_QUICK_CYCLES if session.is_quick else N_CYCLES):
+        for number in range(N_QUICK_CYCLES if session.is_quick else N_CYCLES):
             cycles = {name: player.prepare_cycle() for name, player in players.items()}
+            # Each comes first as often as second.
+            names = list(cycles) if number % 2 else list(reversed(cycles))
             for operation in cycles[FEW]:
-                for name, cycle in cycles.items():
+                for name in names:
                     times = taken[name].setdefault(operation, [])
-                    times.append(time_it(cycle[operation]))
+                    times.append(time_it(cycles[name][operation]))
         for name, operations in taken.items():
             for operation, times in operations.items():
                 seconds[name].setdefault(operation, []).append(statistics.median(times))
