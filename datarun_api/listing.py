@@ -288,15 +288,19 @@ def _write_piece(
     takes longer to put it together than PostgreSQL to carry it out, so that is done once.
     """
     names = [*shown] if key.key in shown else [*shown, key.key]
-    columns = _list_columns(key, names)
+    # Numbered, as a list may be asked to show a field twice.
+    columns = [
+        column.label(f"column_{place}") for place, column in enumerate(_list_columns(key, names))
+    ]
+    key_place = names.index(key.key)
     large = [
-        func.coalesce(func.octet_length(column), 0)
+        func.coalesce(func.octet_length(column.element), 0)
         for column in columns
         if isinstance(column.type, LargeBinary | Text)
     ]
     rows = (
         select(
-            *(column.label(name) for name, column in zip(names, columns, strict=True)),
+            *columns,
             sum(large, literal_column("0")).label("n_bytes"),
         )
         .where(
@@ -308,19 +312,20 @@ def _write_piece(
         .limit(bindparam("max_rows", type_=Integer))
         .subquery("rows")
     )
-    so_far = func.sum(rows.c.n_bytes).over(order_by=rows.c[key.key]) - rows.c.n_bytes
-    counted = select(*(rows.c[name] for name in names), so_far.label("so_far")).subquery("counted")
+    shown_columns = [rows.c[column.name] for column in columns]
+    so_far = func.sum(rows.c.n_bytes).over(order_by=shown_columns[key_place]) - rows.c.n_bytes
+    counted = select(*shown_columns, so_far.label("so_far")).subquery("counted")
     piece = (
-        select(*(counted.c[name] for name in names))
+        select(*(counted.c[column.name] for column in columns))
         .where(counted.c.so_far < bindparam("max_bytes", type_=Integer))
-        .order_by(counted.c[key.key])
+        .order_by(counted.c[columns[key_place].name])
     )
     compiled = piece.compile(dialect=dialect)
     text = str(compiled)
     for name in compiled.params:
         text = text.replace(f"%({name})s", f"%({_OWN}{name})s")
     values = {f"{_OWN}{name}": value for name, value in compiled.params.items()}
-    return _Piece(text, values, names.index(key.key))
+    return _Piece(text, values, key_place)
 
 
 def _fetch_all(connection: Connection, query: str, values: Mapping[str, Any]) -> list[Any]:

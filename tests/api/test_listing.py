@@ -361,7 +361,7 @@ def test_a_list_that_breaks_off_is_not_taken_for_a_whole_one(
         def end_the_stream():
             waiting = text(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE wait_event_type = 'Lock' AND query ILIKE '%log_messages%'"
+                "WHERE wait_event_type = 'Lock' AND query ILIKE '%counted%'"
             )
             return db.session.scalars(waiting).all()
 
@@ -444,6 +444,14 @@ def test_a_list_is_whole_however_its_numbers_are_spread(platform, raw_data, app,
     # Without the number that orders them.
     light = platform.get("submissionfold-light/?fields=state").json
     assert light == [{"state": "TODO"}] * len(numbers)
+
+
+@pytest.mark.parametrize("fields", ["state,state", "databoard_sf_id,state,databoard_sf_id"])
+def test_a_field_that_is_asked_for_twice_is_shown_once(platform, folds, fields):
+    entries = platform.get(f"submissionfold/?fields={fields}").json
+
+    assert [entry["state"] for entry in entries] == ["TESTED", "TODO", "TODO"]
+    assert {*entries[0]} == {*fields.split(",")}
 
 
 def test_a_list_goes_on_behind_what_was_deleted(platform, many_large_folds, app):
