@@ -66,10 +66,10 @@ class Group:
         self._pids = pids
         self._version = version
         self._n_killed_before = 0
-        self.limits: Limits | None = None
+        self._limits: Limits | None = None
 
-    def create(self, limits: Limits) -> None:
-        """Make the group and set its limits.
+    def create(self) -> None:
+        """Make the group.
 
         Raises
         ------
@@ -78,14 +78,35 @@ class Group:
         """
         for folder in self._folders:
             folder.mkdir()
+
+    def limit(self, limits: Limits) -> None:
+        """Set the group's limits.
+
+        Raises
+        ------
+        OSError
+            This user may not, or it has more already.
+        """
+        if limits == self._limits:
+            return
+        self._limits = None
         # The tmpfs of the scratch folder has a limit of its own.
         memory = str(limits.memory + limits.scratch)
+        self._limit_swap(memory)
         (self._memory / self._version.memory).write_text(memory)
+        # Once more: in version 1 it may never be below that of memory, going up or down.
+        self._limit_swap(memory)
+        (self._pids / "pids.max").write_text(str(limits.processes))
+        self._limits = limits
+
+    def _limit_swap(self, memory: str) -> None:
         swap = self._memory / self._version.memory_and_swap
         with contextlib.suppress(OSError):
             swap.write_text("0" if self._version is _VERSION_2 else memory)
-        (self._pids / "pids.max").write_text(str(limits.processes))
-        self.limits = limits
+
+    def read_memory_limit(self) -> int:
+        """Give the bytes that the kernel holds the group to."""
+        return int((self._memory / self._version.memory).read_text())
 
     def begin(self) -> None:
         """Forget what happened to the sandbox before."""
@@ -137,7 +158,7 @@ def _remove(folder: Path) -> bool:
 
 
 class GroupMaker:
-    """Makes groups below the worker's own, and keeps one for the next sandbox of the same limits.
+    """Makes groups below the worker's own, and keeps those that sandboxes have left for the next.
 
     To make a group takes the kernel longer than a quick fold its training.
     """
@@ -154,7 +175,9 @@ class GroupMaker:
         try:
             maker = cls._look()
             if maker is not None:
-                maker.make(Limits()).remove()
+                group = maker.make()
+                group.limit(Limits())
+                group.remove()
                 maker.sweep()
         except OSError as error:
             logger.info("No control groups, so memory is watched only: %s", error)
@@ -185,8 +208,8 @@ class GroupMaker:
             if not Path("/proc", folder.name.split("-")[1]).exists():
                 _remove(folder)
 
-    def make(self, limits: Limits) -> Group:
-        """Make a group, or take the one that was left.
+    def make(self) -> Group:
+        """Make a group, or take one that was left.
 
         Raises
         ------
@@ -196,14 +219,14 @@ class GroupMaker:
         while self._idle:
             group = self._idle.pop()
             # A process that the kernel is slow to bury would be charged to the next sandbox.
-            if group.limits == limits and group.is_empty():
+            if group.is_empty():
                 group.begin()
                 return group
             group.remove()
         name = f"datarun-{os.getpid()}-{next(_numbers)}"
         group = Group(self._memory / name, self._pids / name, self._version)
         try:
-            group.create(limits)
+            group.create()
         except OSError:
             group.remove()
             raise

@@ -60,6 +60,7 @@ from datarun_worker.errors import WorkerError
 from datarun_worker.isolation import Isolation, Layer
 from datarun_worker.logs import LogBuffer, clean_text
 from datarun_worker.measures import TreeMeter, Usage, list_tree
+from datarun_worker.spares import Spare, SpareKeeper
 from datarun_worker.zygote import Orders
 
 __all__ = ["Engine", "Limits", "Reply", "Sandbox", "SandboxError", "SubmissionFailure", "Usage"]
@@ -162,15 +163,16 @@ class Sandbox:
 
     def __init__(
         self,
-        descriptors: Sequence[int],
+        spare: Spare,
         limits: Limits,
         folder: Path | None,
         ends_whole: bool,
         groups: GroupMaker | None,
         close_later: Callable[["Sandbox"], None],
     ) -> None:
-        end, self._log, self._end_reader, self._pidfd = descriptors
-        self._channel = Channel(socket.socket(fileno=end))
+        self.pid, self._group = spare.pid, spare.group
+        self._log, self._end_reader, self._pidfd = spare.log, spare.end_reader, spare.pidfd
+        self._channel = Channel(socket.socket(fileno=spare.end))
         self._limits = limits
         self._folder = folder
         self._close_later = close_later
@@ -179,10 +181,8 @@ class Sandbox:
         # Two threads read it: the watcher, and whoever asks for what was printed.
         os.set_blocking(self._log, False)
         self._log_buffer = LogBuffer(limits.log)
-        self.pid = _read_pid(self._pidfd)
         self._meter = TreeMeter(self.pid)
         self._groups = groups
-        self._group = None if groups is None else groups.make(limits)
         self._lock = threading.Lock()
         self._verdict: tuple[FailureKind, str] | None = None
         self._is_out_of_time = False
@@ -195,9 +195,6 @@ class Sandbox:
         self._calls = 0
         self._believed: Collection[FailureKind] = CHILDS_KINDS
         self._hangup_reader, self._hangup = os.pipe()
-        # The kernel takes milliseconds to put a process into a group; the watcher waits for it.
-        self._is_grouped = threading.Event()
-        self._group_error: OSError | None = None
         self._watcher = threading.Thread(target=self._watch, name="sandbox-watcher", daemon=True)
         self._watcher.start()
 
@@ -301,14 +298,7 @@ class Sandbox:
             folder = self._folder or confine.FOLDER
             body = {"limits": asdict(self._limits), "folder": str(folder)}
             self._ask(body, [file.fileno()], START_TIMEOUT)
-        self._wait_for_group()
         self._time_left = self._limits.time
-
-    def _wait_for_group(self) -> None:
-        """Wait until the child is in its group, before a stranger's code runs in it."""
-        self._is_grouped.wait()
-        if self._group_error is not None:
-            raise SandboxError(f"a sandbox can't be limited: {self._group_error}")
 
     def _ask(self, body: dict[str, Any], descriptors: Sequence[int], limit: float) -> Reply:
         self._calls += 1
@@ -419,13 +409,6 @@ class Sandbox:
 
     def _follow(self) -> None:
         """Read what the child prints and hold it to its limits until it is dead."""
-        try:
-            if self._group is not None:
-                self._group.add(self.pid)
-        except OSError as error:
-            self._group_error = error
-        finally:
-            self._is_grouped.set()
         poller = select.poll()
         for descriptor in (self._log, self._end_reader, self._hangup_reader):
             poller.register(descriptor, select.POLLIN)
@@ -581,6 +564,7 @@ class Engine:
         self._uses_groups = uses_groups
         self._groups: GroupMaker | None = None
         self._ending: collections.deque[Sandbox] = collections.deque()
+        self._spares = SpareKeeper(self._make_spare, self._discard_spare)
         self._lock = threading.Lock()
         self._is_started = False
         # None, too, after it couldn't be started again.
@@ -608,9 +592,11 @@ class Engine:
         with self._lock:
             self._start()
             self._is_started = True
+        self._spares.prepare()
 
     def stop(self) -> None:
         """End the zygote, and with it every sandbox that is still open."""
+        self._spares.close()
         with self._lock:
             self._is_started = False
             self._stop()
@@ -659,19 +645,27 @@ class Engine:
                 self._ending.popleft().close()
 
     def _open(self, source: Mapping[str, bytes], limits: Limits) -> Sandbox:
+        spare = self._spares.take()
+        # While this one is used.
+        self._spares.prepare()
         folder = None if Layer.MOUNT in self.layers else self._make_folder()
         try:
+            if spare.group is not None:
+                spare.group.limit(limits)
             sandbox = Sandbox(
-                self._fork(),
+                spare,
                 limits,
                 folder,
                 Layer.PID in self.layers,
                 self._groups,
                 self._ending.append,
             )
-        except BaseException:
+        except BaseException as error:
+            self._discard_spare(spare)
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise SandboxError(f"a sandbox can't be limited: {error}") from error
             raise
         try:
             sandbox._enter(source)
@@ -706,9 +700,20 @@ class Engine:
             self._start()
             return True
 
-    def _fork(self) -> tuple[int, ...]:
+    def _make_spare(self) -> Spare:
         with self._lock:
-            return self._ask_for_child()
+            descriptors = self._ask_for_child()
+        try:
+            group = None if self._groups is None else self._groups.make()
+            return Spare.from_descriptors(descriptors, group)
+        except OSError as error:
+            close_files(descriptors)
+            raise SandboxError(f"a child can't be limited: {error}") from error
+
+    def _discard_spare(self, spare: Spare) -> None:
+        spare.discard()
+        if spare.group is not None and self._groups is not None:
+            self._groups.take_back(spare.group)
 
     def _ask_for_child(self) -> tuple[int, ...]:
         if self._channel is None:
@@ -792,14 +797,6 @@ def _build_environment() -> dict[str, str]:
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
         **read_arithmetic(),
     }
-
-
-def _read_pid(pidfd: int) -> int:
-    """Give the number, in our own namespace, of the process that a pidfd stands for."""
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
-        if line.startswith("Pid:"):
-            return int(line.split()[1])
-    raise SandboxError("this kernel doesn't tell a pidfd's process")
 
 
 def _name_signal(number: int) -> str:

@@ -1,8 +1,8 @@
 """The clean, warm process that forks sandboxes.
 
 The worker starts it by exec with an environment built from nothing, before it reads any secret, and
-speaks to it over one socket. It imports what submissions import, keeps to one thread, and keeps one
-forked child in hand, the spare, so that a sandbox is there within a millisecond of being asked for.
+speaks to it over one socket. It imports what submissions import, and keeps to one thread. So that a
+sandbox is there when it is needed, the worker asks for each child before that (`spares`).
 
 For ``{"fork": true}`` it answers ``{"ok": true}`` with four open files: the child's socket, the
 reading end of what the child prints, the reading end of how it ended, and its pidfd. How it ended
@@ -112,7 +112,6 @@ class Zygote:
         self._channel = channel
         self._setting = setting
         self._children: dict[int, _Child] = {}
-        self._spare: _Child | None = None
         self._poller = select.poll()
         # Children that end, and orphans of theirs, show as a readable descriptor.
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -124,7 +123,6 @@ class Zygote:
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         self._poller.register(self._channel, select.POLLIN)
         self._poller.register(self._wake_reader, select.POLLIN)
-        self._spare = self._fork()
         while True:
             ready = {descriptor for descriptor, _ in self._poller.poll()}
             if self._wake_reader in ready:
@@ -137,10 +135,9 @@ class Zygote:
                 self._hand_out()
 
     def _hand_out(self) -> None:
-        given = self._spare or self._fork()
+        given = self._fork()
         self._channel.send({"ok": True}, given.descriptors)
         close_files(given.ends)
-        self._spare = self._fork()
 
     def _fork(self) -> _Child:
         ours, theirs = Channel.pair()
@@ -183,9 +180,6 @@ class Zygote:
             if dead is None:
                 continue
             self._kill_orphans()
-            if dead is self._spare:
-                close_files(dead.ends)
-                self._spare = None
             end = {"status": status, "cpu_time": usage.ru_utime + usage.ru_stime}
             with contextlib.suppress(BrokenPipeError):
                 os.write(dead.end_writer, json.dumps(end).encode())

@@ -1,0 +1,134 @@
+"""Children of the zygote that are ready before anybody asks for one.
+
+What a sandbox needs before its submission is known takes longer than a quick fold: the fork, the
+namespaces and mounts, and most of all the way into a control group, for which the kernel waits
+until all processors have seen it. So while one fold runs, a thread of the worker has the child for
+the next one made. It runs nothing until it is told what for.
+"""
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from datarun_worker.cgroups import Group
+from datarun_worker.channel import close_files
+from datarun_worker.errors import WorkerError
+
+
+@dataclass(frozen=True)
+class Spare:
+    """A child that nobody uses yet.
+
+    Attributes
+    ----------
+    end, log, end_reader, pidfd : int
+        Open files: its socket, what it prints, how it ended, and itself.
+    pid : int
+        Its number as the worker sees it.
+    group : Group or None
+        The control group that it is in.
+    """
+
+    end: int
+    log: int
+    end_reader: int
+    pidfd: int
+    pid: int
+    group: Group | None
+
+    @classmethod
+    def from_descriptors(cls, descriptors: Sequence[int], group: Group | None) -> "Spare":
+        """Take what the zygote gave, and put the child into a group.
+
+        Raises
+        ------
+        OSError
+            If it is dead, or can't go into that group.
+        """
+        pid = _read_pid(descriptors[-1])
+        if group is not None:
+            group.add(pid)
+        end, log, end_reader, pidfd = descriptors
+        return cls(end, log, end_reader, pidfd, pid, group)
+
+    def is_alive(self) -> bool:
+        """Tell whether it lives."""
+        return not select.select([self.pidfd], [], [], 0)[0]
+
+    def discard(self) -> None:
+        """Kill it; its group is left."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        close_files((self.end, self.log, self.end_reader, self.pidfd))
+
+
+class SpareKeeper:
+    """Has one spare made while the one before is in use.
+
+    Parameters
+    ----------
+    make : callable
+        Makes one; raises `WorkerError`.
+    discard : callable
+        Takes one that isn't used.
+    """
+
+    def __init__(self, make: Callable[[], Spare], discard: Callable[[Spare], None]) -> None:
+        self._make = make
+        self._discard = discard
+        self._executor: ThreadPoolExecutor | None = None
+        self._next: Future[Spare] | None = None
+
+    def prepare(self) -> None:
+        """Have the next one made, unless it is being made already."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="spares")
+        if self._next is None:
+            self._next = self._executor.submit(self._make)
+
+    def take(self) -> Spare:
+        """Give one that lives.
+
+        Raises
+        ------
+        WorkerError
+            If none can be made.
+        """
+        following, self._next = self._next, None
+        if following is not None:
+            # Whatever it failed of is seen again below, if it is still so.
+            with contextlib.suppress(WorkerError):
+                spare = following.result()
+                if spare.is_alive():
+                    return spare
+                self._discard(spare)
+        return self._make()
+
+    def close(self) -> None:
+        """Discard what nobody has taken."""
+        following, self._next = self._next, None
+        if following is not None:
+            with contextlib.suppress(WorkerError):
+                self._discard(following.result())
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+
+
+def _read_pid(pidfd: int) -> int:
+    """Give the number, in our own namespace, of the process that a pidfd stands for.
+
+    Raises
+    ------
+    OSError
+        If it is dead, or if this kernel doesn't tell.
+    """
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return int(line.split()[1])
+    raise OSError(f"this kernel doesn't tell the process of a pidfd, {os.uname().release}")
