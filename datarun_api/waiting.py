@@ -58,7 +58,8 @@ class Waiter:
 
     def __init__(self) -> None:
         self._woken = threading.Event()
-        self._looked_at = time.monotonic()
+        # The first time it looks as soon as it is woken.
+        self._looked_at = time.monotonic() - REST
 
     def wake(self) -> None:
         """Let it look again."""
