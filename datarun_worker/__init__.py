@@ -30,8 +30,9 @@ worker knows what to do: what was computed is delivered, what wasn't runs elsewh
 
 A quick fold is spared what it doesn't need. Before a result is delivered the worker takes the
 next job, and the answer to the result is that fold's claim (`worker`, `delivery`). Its sandbox was
-made while the fold before ran (`spares`), and dies while its result is on its way. Threads that renew, report and send heartbeats begin only once
-there is something to do for them (`late`), and Redis hears that a job runs only if it runs longer.
+made while the fold before ran (`spares`), and dies while its result is on its way. Threads that
+renew, report and send heartbeats begin only once there is something to do for them (`late`), and
+Redis hears that a job runs only if it runs longer.
 
 `local` runs the same code without a server (``datarun run-local``), `check` tries a machine's
 isolation, `join` makes a machine a compute machine.

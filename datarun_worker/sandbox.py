@@ -12,9 +12,10 @@ Theory of operation
 
 The worker holds all secrets and is the only one that decides: how long, how much, how it ended.
 The zygote (`datarun_worker.zygote`) is clean and warm: started before a secret is read, with an
-environment made from nothing. The child (`datarun_worker.child`) is first our code, which gives up
-what it has (`datarun_worker.confine` tells what and in which order), and then a stranger's; nothing
-that it says is believed without a check.
+environment made from nothing. A child is asked for before it is needed (`datarun_worker.spares`).
+It is first our code (`datarun_worker.child`), which gives up what it has (`datarun_worker.confine`
+tells what and in which order), and then a stranger's; nothing that it says is believed without a
+check.
 
 A thread a sandbox, the watcher, reads what the child prints, follows its process tree in /proc
 (`datarun_worker.measures`), and kills at a limit; so limits hold between calls too, and against

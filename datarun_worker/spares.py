@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Spare:
 
 
 class SpareKeeper:
-    """Has one spare made while the one before is in use.
+    """Has one spare made while the one before is in use; several threads may take some.
 
     Parameters
     ----------
@@ -81,15 +82,17 @@ class SpareKeeper:
     def __init__(self, make: Callable[[], Spare], discard: Callable[[Spare], None]) -> None:
         self._make = make
         self._discard = discard
+        self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._next: Future[Spare] | None = None
 
     def prepare(self) -> None:
         """Have the next one made, unless it is being made already."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="spares")
-        if self._next is None:
-            self._next = self._executor.submit(self._make)
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, thread_name_prefix="spares")
+            if self._next is None:
+                self._next = self._executor.submit(self._make)
 
     def take(self) -> Spare:
         """Give one that lives.
@@ -99,7 +102,7 @@ class SpareKeeper:
         WorkerError
             If none can be made.
         """
-        following, self._next = self._next, None
+        following = self._take_next()
         if following is not None:
             # Whatever it failed of is seen again below, if it is still so.
             with contextlib.suppress(WorkerError):
@@ -111,13 +114,18 @@ class SpareKeeper:
 
     def close(self) -> None:
         """Discard what nobody has taken."""
-        following, self._next = self._next, None
+        following = self._take_next()
         if following is not None:
             with contextlib.suppress(WorkerError):
                 self._discard(following.result())
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
+
+    def _take_next(self) -> Future[Spare] | None:
+        with self._lock:
+            following, self._next = self._next, None
+        return following
 
 
 def _read_pid(pidfd: int) -> int:
