@@ -360,8 +360,8 @@ def test_a_list_that_breaks_off_is_not_taken_for_a_whole_one(
 
         def end_the_stream():
             waiting = text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE wait_event_type = 'Lock' AND query ILIKE '%counted%'"
+                "SELECT pg_terminate_backend(pid) FROM pg_locks "
+                "WHERE NOT granted AND relation = 'submission_fold'::regclass"
             )
             return db.session.scalars(waiting).all()
 
