@@ -639,6 +639,9 @@ def _make_end() -> Update:
     owner_id = bindparam("of_owner", type_=fold.c.owner_id.type)
     databoard_sf_id = bindparam("of_fold", type_=fold.c.databoard_sf_id.type)
     result = {name: bindparam(f"new_{name}", type_=fold.c[name].type) for name in RESULT}
+    # Read once, so that the spans add up to the moment that is noted.
+    moment = select(func.clock_timestamp().label("finished_at")).cte("moment")
+    finished_at = select(moment.c.finished_at).scalar_subquery()
     kept = (
         update(fold)
         .where(fold.c.owner_id == owner_id, fold.c.databoard_sf_id == databoard_sf_id)
@@ -647,9 +650,11 @@ def _make_end() -> Update:
             queued_at=None,
             lease_until=None,
             retry_at=None,
-            finished_at=func.clock_timestamp(),
+            finished_at=finished_at,
             timings=add_deliver(
-                bindparam("spans", type_=fold.c.timings.type), bindparam("spent", type_=Double())
+                bindparam("spans", type_=fold.c.timings.type),
+                bindparam("spent", type_=Double()),
+                finished_at,
             ),
         )
     )

@@ -46,12 +46,14 @@ def find_arrival(since: ColumnElement[timedelta]) -> ColumnElement[datetime]:
 def add_pick_up() -> ColumnElement[dict[str, float]]:
     """Say in SQL what a fold's spans are once it is claimed; those of an older attempt go."""
     accept = func.coalesce(cast(SubmissionFold.timings[Span.ACCEPT].astext, Double), 0.0)
-    rest = func.greatest(0.0, _since_posted() - accept)
+    rest = func.greatest(0.0, _since_posted(func.clock_timestamp()) - accept)
     return _name(Span.ACCEPT, accept).op("||")(_name(Span.PICK_UP, rest))
 
 
 def add_deliver(
-    spans: ColumnElement[dict[str, float]], spent: ColumnElement[float]
+    spans: ColumnElement[dict[str, float]],
+    spent: ColumnElement[float],
+    finished_at: ColumnElement[datetime],
 ) -> ColumnElement[dict[str, float]]:
     """Say in SQL what a fold's spans are once its result is written.
 
@@ -61,8 +63,10 @@ def add_deliver(
         Those that are known, the worker's included.
     spent : ColumnElement of float
         Their sum.
+    finished_at : ColumnElement of datetime
+        When it is written.
     """
-    rest = func.greatest(0.0, _since_posted() - spent)
+    rest = func.greatest(0.0, _since_posted(finished_at) - spent)
     return spans.op("||")(_name(Span.DELIVER, rest))
 
 
@@ -70,6 +74,5 @@ def _name(span: Span, seconds: ColumnElement[float]) -> ColumnElement[dict[str, 
     return func.jsonb_build_object(cast(span.value, Text), seconds)
 
 
-def _since_posted() -> ColumnElement[float]:
-    passed = func.clock_timestamp() - SubmissionFold.posted_at
-    return cast(func.extract("epoch", passed), Double)
+def _since_posted(moment: ColumnElement[datetime]) -> ColumnElement[float]:
+    return cast(func.extract("epoch", moment - SubmissionFold.posted_at), Double)

@@ -34,7 +34,8 @@ def test_the_spans_add_up_to_the_time_from_the_post_to_the_result(platform, work
     created, finished = (
         datetime.fromisoformat(fold[name]) for name in ("created_at", "finished_at")
     )
-    assert (finished - created).total_seconds() <= sum(timings.values()) <= passed
+    # The database notes microseconds, and the row a moment after the request.
+    assert (finished - created).total_seconds() - 1e-6 <= sum(timings.values()) <= passed
 
 
 def test_a_fold_that_waits_tells_what_is_known(platform, worker, raw_data):
