@@ -6,6 +6,7 @@ real sandbox. A worker does the same before its first fold, and refuses to start
 through.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -13,7 +14,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,32 +79,39 @@ def start_engine(isolation: Isolation, **arguments: Any) -> Engine:
     IsolationError
         It can't start, or something got through; the message says what would help.
     """
-    engine = Engine(isolation, **arguments)
-    try:
-        engine.start()
-    except SandboxError as error:
-        advice = [finding.detail for finding in check_layers() if not finding.is_good]
-        lines = [
-            f"Isolation {isolation.value!r} can't be had on this machine.",
-            *advice,
-            str(error),
-        ]
-        raise IsolationError("\n".join(lines)) from error
-    if isolation is Isolation.NONE:
-        logger.warning(
-            "DATARUN_ISOLATION=none: SUBMITTED CODE RUNS UNCONFINED, as user %d, with that user's "
-            "files and network. Use it for code that you would run yourself.",
-            os.geteuid(),
-        )
-        return engine
-    escaped = [finding for finding in check_escapes(engine) if not finding.is_good]
-    if escaped:
-        engine.stop()
-        names = ", ".join(finding.name for finding in escaped)
-        raise IsolationError(
-            f"Isolation {isolation.value!r} doesn't hold on this machine; this got through: {names}"
-        )
+    with contextlib.ExitStack() as started:
+        engine = Engine(isolation, **arguments)
+        started.callback(engine.stop)
+        try:
+            engine.start()
+        except SandboxError as error:
+            advice = [finding.detail for finding in check_layers() if not finding.is_good]
+            lines = [
+                f"Isolation {isolation.value!r} can't be had on this machine.",
+                *advice,
+                str(error),
+            ]
+            raise IsolationError("\n".join(lines)) from error
+        if isolation is Isolation.NONE:
+            logger.warning(
+                "DATARUN_ISOLATION=none: SUBMITTED CODE RUNS UNCONFINED, as user %d, with that "
+                "user's files and network. Use it for code that you would run yourself.",
+                os.geteuid(),
+            )
+        else:
+            _require_no_escape(engine)
+        # The caller's from now on.
+        started.pop_all()
     return engine
+
+
+def _require_no_escape(engine: Engine) -> None:
+    escaped = [finding.name for finding in check_escapes(engine) if not finding.is_good]
+    if escaped:
+        raise IsolationError(
+            f"Isolation {engine.isolation.value!r} doesn't hold on this machine; this got through: "
+            + ", ".join(escaped)
+        )
 
 
 def check_layers() -> list[Finding]:
@@ -141,7 +148,7 @@ def check_escapes(engine: Engine) -> list[Finding]:
     ]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _lay_out_canaries() -> Iterator[dict[str, Any]]:
     """Make what the escapes try to reach: a file, a TCP server, an abstract Unix socket."""
     name = f"\0datarun-check-{os.getpid()}"

@@ -153,8 +153,9 @@ class Worker(BaseWorker):
         # RQ listens to signals once all is there; a stop before that leaves nothing behind either.
         signal.signal(signal.SIGTERM, _end_start)
         with contextlib.ExitStack() as started:
-            spool = open_spool(settings)
-            started.callback(spool.close)
+            with _holding_back_stop():
+                spool = open_spool(settings)
+                started.callback(spool.close)
             # So that the next worker finds and removes what a killed one leaves.
             tempfile.tempdir = str(spool.scratch)
             try:
@@ -382,6 +383,19 @@ class Worker(BaseWorker):
 def _end_start(signum: int, frame: FrameType | None) -> NoReturn:
     """Handle a SIGTERM that comes before the worker is there."""
     sys.exit(0)
+
+
+@contextlib.contextmanager
+def _holding_back_stop() -> Iterator[None]:
+    """Keep a SIGTERM until what is begun here can be undone."""
+    is_told = threading.Event()
+    handler = signal.signal(signal.SIGTERM, lambda *_: is_told.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    if is_told.is_set():
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _read_ids(job: Job) -> list[int]:

@@ -1,5 +1,7 @@
 """Workers of their own: how they start, stop, and what a plain RQ worker does with our jobs."""
 
+import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,12 @@ from redis import Redis
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
+import datarun_worker.worker
 from datarun_client.exit_codes import ExitCode
+from datarun_worker.config import Settings
+from datarun_worker.spool import Spool
+from datarun_worker.work_horse import open_spool
+from datarun_worker.worker import Worker
 from tests.conftest import wait_until
 
 
@@ -93,6 +100,31 @@ def test_a_worker_that_is_stopped_while_it_starts_leaves_nothing(redis, start_wo
     assert worker.stop() == 0
     assert "Listening on" not in worker.output
     assert list_left() == []
+
+
+def test_a_stop_waits_for_the_spool_that_is_being_opened(redis, tmp_path, monkeypatch):
+    """Half a spool would stay for ever."""
+
+    def open_and_be_stopped(settings: Settings) -> Spool:
+        spool = open_spool(settings)
+        signal.raise_signal(signal.SIGTERM)
+        return spool
+
+    settings = {"URL": "http://127.0.0.1:1", "TOKEN": "t", "CACHE": str(tmp_path / "cache")}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"DATARUN_{name}", value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(datarun_worker.worker, "open_spool", open_and_be_stopped)
+    before = signal.getsignal(signal.SIGTERM)
+
+    try:
+        with pytest.raises(SystemExit) as exit:
+            Worker(["high"], connection=redis).bootstrap()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert exit.value.code == 0
+    assert [*tmp_path.glob("datarun-scratch-*"), *tmp_path.glob("cache-spool/*/worker-*")] == []
 
 
 def test_a_fold_outlives_an_outage_of_redis(platform, start_worker, own_redis):
