@@ -68,8 +68,6 @@ _TOO_LARGE = 413
 logger = logging.getLogger("rq.worker.datarun")
 
 Answer = TypeVar("Answer")
-Repeatable = Callable[[ApiAwayError], bool]
-"""Tells whether a claim that failed so may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ class Api:
             with self._noting_loss():
                 return self._post("folds/claim/", wish)
 
-        answer = self._wait_for(claim, lambda error: True)
+        answer = self._wait_for(claim, repeats_lost=True)
         return None if answer is None else FoldClaim.from_wire(answer)
 
     def claim_split(self, raw_data: int, attempt: int) -> SplitClaim | None:
@@ -357,18 +355,16 @@ class Api:
         self._may_have_fold = False
 
     def _claim_data_job(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        return self._wait_for(
-            lambda: self._post(path, body), lambda error: not error.may_have_happened
-        )
+        return self._wait_for(lambda: self._post(path, body), repeats_lost=False)
 
-    def _wait_for(self, claim: Callable[[], Answer], may_repeat: Repeatable) -> Answer:
-        """Claim until there is an answer, as long as a claim may be repeated."""
+    def _wait_for(self, claim: Callable[[], Answer], repeats_lost: bool) -> Answer:
+        """Claim until there is an answer; a claim whose answer was lost is repeated or raised."""
         pause = FIRST_PAUSE
         while True:
             try:
                 return claim()
             except ApiAwayError as error:
-                if not may_repeat(error):
+                if error.may_have_happened and not repeats_lost:
                     raise
                 seconds = min(max(pause, error.retry_after), LONGEST_PAUSE)
                 logger.warning("%s; trying again in %.1f s", error, seconds)
