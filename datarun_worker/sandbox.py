@@ -704,11 +704,16 @@ class Engine:
     def _make_spare(self) -> Spare:
         with self._lock:
             descriptors = self._ask_for_child()
+        group = None
         try:
-            group = None if self._groups is None else self._groups.make()
+            if self._groups is not None:
+                group = self._groups.make()
             return Spare.from_descriptors(descriptors, group)
         except OSError as error:
+            # Whose socket is closed ends by itself, and leaves its group empty.
             close_files(descriptors)
+            if group is not None and self._groups is not None:
+                self._groups.take_back(group)
             raise SandboxError(f"a child can't be limited: {error}") from error
 
     def _discard_spare(self, spare: Spare) -> None:

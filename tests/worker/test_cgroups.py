@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from datarun_worker.cgroups import GroupMaker
+from datarun_worker.cgroups import Group, GroupMaker
 from datarun_worker.confine import Limits
+from datarun_worker.isolation import Isolation
+from datarun_worker.sandbox import Engine, SandboxError
 
 
 @pytest.fixture
@@ -46,3 +48,26 @@ def test_a_group_in_which_something_lives_serves_nobody(maker: GroupMaker) -> No
 
     assert another is not group
     group.remove()
+
+
+def test_a_group_that_a_child_could_not_go_into_is_not_left(
+    maker: GroupMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = []
+
+    def refuse(group: Group, pid: int) -> None:
+        refusing.append(group)
+        raise OSError("no")
+
+    monkeypatch.setattr(Group, "add", refuse)
+
+    with (
+        Engine(Isolation.NONE, programs="sandbox_programs") as engine,
+        pytest.raises(SandboxError, match="can't be limited"),
+    ):
+        engine.open_sandbox({})
+
+    assert refusing
+    for group in refusing:
+        with pytest.raises(FileNotFoundError):
+            group.read_memory_limit()
