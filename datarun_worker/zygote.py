@@ -233,6 +233,7 @@ def preload(modules: Sequence[str]) -> None:
     warm_up()
     gc.collect()
     gc.freeze()
+    kernel.join_mappings()
     kernel.collapse_memory()
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
