@@ -10,7 +10,8 @@ map the file and use the blocks where they lie::
 Features are a pickle whose large buffers are blocks of their own (protocol 5): loading them costs
 no parsing and no copy. Only a sandbox may load a pickle, because a data set's own reader may have
 made it. A process maps the file for itself alone: it may change what it loaded, nobody else sees
-it.
+it. Of a DataFrame whose columns have one dtype the header says where its values lie, for
+submissions that get nothing but these.
 
 Labels have to be cut to a fold's train rows by the worker, which mustn't unpickle. So they are
 
@@ -121,7 +122,9 @@ def dump_features(descriptor: int, features: object) -> int:
     """Write X, whatever it is; returns the bytes written."""
     buffers: list[pickle.PickleBuffer] = []
     stream = _pickle(features, buffers)
-    return write_part(descriptor, {"form": "pickle"}, [stream, *(b.raw() for b in buffers)])
+    blocks: list[Buffer] = [stream, *(buffer.raw() for buffer in buffers)]
+    header = {"form": "pickle", "values": _find_values(features, blocks)}
+    return write_part(descriptor, header, blocks)
 
 
 def load_features(descriptor: int) -> Any:
@@ -132,6 +135,37 @@ def load_features(descriptor: int) -> Any:
     PartError
         If the file isn't such a part.
     """
+    _, (stream, *buffers) = _map_features(descriptor)
+    return pickle.loads(stream, buffers=buffers)  # noqa: S301 - in a sandbox, see above
+
+
+def load_values(descriptor: int) -> npt.NDArray[Any] | None:
+    """Load what ``X.to_numpy()`` gave, without X itself and without copying.
+
+    To make a DataFrame takes a quick fold longer than its training.
+
+    Returns
+    -------
+    ndarray or None
+        None if X is no DataFrame, or has its values in several places.
+
+    Raises
+    ------
+    PartError
+        If the file isn't such a part.
+    """
+    header, blocks = _map_features(descriptor)
+    place = header.get("values")
+    if place is None:
+        return None
+    try:
+        array = np.frombuffer(blocks[place["block"]], _check_dtype(place["dtype"]))
+        return array.reshape(_check_shape(place["shape"]), order=place["order"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise PartError(f"It holds no values ({error}).") from error
+
+
+def _map_features(descriptor: int) -> tuple[dict[str, Any], list[memoryview]]:
     size = os.fstat(descriptor).st_size
     if size < len(MAGIC) + 8:
         raise PartError("It is too short to be a part of a data set.")
@@ -143,8 +177,26 @@ def load_features(descriptor: int) -> Any:
     if header.get("form") != "pickle" or not places:
         raise PartError("It holds no features.")
     view = memoryview(mapping)
-    stream, *buffers = [view[start:end] for start, end in places]
-    return pickle.loads(stream, buffers=buffers)  # noqa: S301 - in a sandbox, see above
+    return header, [view[start:end] for start, end in places]
+
+
+def _find_values(features: Any, blocks: Sequence[Buffer]) -> dict[str, Any] | None:
+    """Say where all values of a DataFrame lie, if that is in one block."""
+    # Here, as a worker, which only cuts labels, does without it.
+    import pandas as pd
+
+    if type(features) is not pd.DataFrame:
+        return None
+    values = features.to_numpy()
+    if not values.size or not _DTYPE.fullmatch(values.dtype.str):
+        return None
+    for number, block in enumerate(blocks):
+        memory = np.frombuffer(block, np.uint8)
+        if memory.ctypes.data == values.ctypes.data and memory.nbytes == values.nbytes:
+            order = "F" if values.flags.f_contiguous else "C"
+            shape = list(values.shape)
+            return {"block": number, "dtype": values.dtype.str, "shape": shape, "order": order}
+    return None
 
 
 @dataclass(frozen=True)
@@ -348,11 +400,16 @@ def _check_shape(shape: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _read_array(block: memoryview, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Copy an array out of a block; its dtype can hold no objects."""
+def _check_dtype(dtype: str) -> np.dtype[Any]:
+    """Give a dtype that can hold no objects."""
     if not _DTYPE.fullmatch(dtype):
         raise ValueError(f"dtype {dtype[:20]!r} is none of ours")
-    kind = np.dtype(dtype)
+    return np.dtype(dtype)
+
+
+def _read_array(block: memoryview, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Copy an array out of a block."""
+    kind = _check_dtype(dtype)
     if prod(shape) * kind.itemsize != block.nbytes:
         raise ValueError(f"{block.nbytes} bytes are not {shape} of {dtype}")
     return np.frombuffer(block, kind).reshape(shape).copy()

@@ -13,7 +13,7 @@ import contextlib
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,12 +28,12 @@ from datarun_worker import child
 from datarun_worker.datasets import SplitData, read_csv, split_data
 from datarun_worker.errors import ProgramError
 from datarun_worker.kit_files import KitReading
-from datarun_worker.parts import Labels, dump_features, dump_labels, load_features
+from datarun_worker.parts import Labels, dump_features, dump_labels, load_features, load_values
 from datarun_worker.predictions import convert_predictions, write_predictions
 from datarun_worker.readers import KIT_PATH, SpecificReader
 from datarun_worker.tars import unpack_tar, write_tar
 from datarun_worker.tracebacks import NO_ROOM, author_code
-from datarun_worker.workflow import Workflow, choose_form, take_rows
+from datarun_worker.workflow import Workflow, choose_form, take_rows, wants_frame
 
 if TYPE_CHECKING:
     from datarun_worker.kit_scorers import ScoredKitSubmission
@@ -123,12 +123,13 @@ def load(arguments: Arguments, inputs: Files, outputs: Files) -> dict[str, Any]:
         with _finding_room(FailureKind.DATA_ERROR):
             unpack_tar(inputs[TRAIN_FILES], _data_folder())
     elements = tuple(WorkflowElement(word) for word in arguments["workflow_elements"])
-    X = load_features(inputs["X_train"])
+    trains_itself = reader is not None and reader.trains_itself
+    X = _load_samples(inputs["X_train"], elements, trains_itself)
     y = Labels.read(inputs["y_train"]).load()
     train_is = np.frombuffer(_read_all(inputs["train_is"]), dtype="<i8").astype(np.int64)
+    if not trains_itself:
+        X = take_rows(X, train_is)
     _fold = Fold(elements, source, reader, X, y, train_is)
-    if _fold.trainer is None:
-        _fold.X = take_rows(choose_form(X, elements), train_is)
     return {}
 
 
@@ -352,18 +353,30 @@ COMMANDS: dict[str, Callable[[Arguments, Files, Files], dict[str, Any]]] = {
 def _predict(features: int, n_rows: int, output: int) -> dict[str, Any]:
     if _fold is None:
         raise RuntimeError("predictions were asked of a fold that isn't trained")
-    X = load_features(features)
+    X = _load_samples(features, _fold.elements, _fold.trainer is not None)
     if _fold.trainer is not None:
         value = _fold.trainer.predict(_fold.trained, X, n_rows)
         is_classifier = WorkflowElement.CLASSIFIER in _fold.elements
     else:
         with author_code(_fold.source):
-            value = _fold.trained.predict(choose_form(X, _fold.elements))
+            value = _fold.trained.predict(X)
         is_classifier = _fold.trained.is_classifier
     # Converting runs code of theirs too, if what they returned is of a class of theirs.
     with author_code(_fold.source):
         predictions = convert_predictions(value)
     return {**write_predictions(output, predictions), "is_classifier": is_classifier}
+
+
+def _load_samples(
+    descriptor: int, elements: Collection[WorkflowElement], trains_itself: bool
+) -> Any:
+    """Load X in the form in which the elements want it, or the reader if that trains them."""
+    if not trains_itself and not wants_frame(elements):
+        values = load_values(descriptor)
+        if values is not None:
+            return values
+    X = load_features(descriptor)
+    return X if trains_itself else choose_form(X, elements)
 
 
 def _load_element(element: WorkflowElement) -> ModuleType:

@@ -169,6 +169,11 @@ def find_predictor(elements: Collection[WorkflowElement]) -> WorkflowElement:
     )
 
 
+def wants_frame(elements: Collection[WorkflowElement]) -> bool:
+    """Tell whether some of these elements get X as a DataFrame, and not its values."""
+    return WorkflowElement.FEATURE_EXTRACTOR in elements or WorkflowElement.ESTIMATOR in elements
+
+
 def choose_form(X: Any, elements: Collection[WorkflowElement]) -> Any:
     """Give X in the form in which these elements want it.
 
@@ -183,10 +188,7 @@ def choose_form(X: Any, elements: Collection[WorkflowElement]) -> Any:
     DataFrame or array-like
         A numpy array that may be written to, if X was a DataFrame and no element wants one.
     """
-    wants_frame = (
-        WorkflowElement.FEATURE_EXTRACTOR in elements or WorkflowElement.ESTIMATOR in elements
-    )
-    if wants_frame or not isinstance(X, pd.DataFrame):
+    if wants_frame(elements) or not isinstance(X, pd.DataFrame):
         return X
     array = X.to_numpy()
     if not array.flags.writeable and _owns_memory(array):

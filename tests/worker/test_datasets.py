@@ -11,7 +11,7 @@ from fold_runs import split_csv
 from sklearn.model_selection import train_test_split
 
 from datarun_client.states import FailureKind, WorkflowElement
-from datarun_worker.parts import load_features
+from datarun_worker.parts import load_features, load_values
 from datarun_worker.sandbox import SubmissionFailure
 from datarun_worker.workflow import choose_form
 
@@ -39,10 +39,10 @@ AWKWARD = {
 }
 
 
-def read_part(folder, name):
+def read_part(folder, name, load=load_features):
     descriptor = os.open(folder / name, os.O_RDONLY)
     try:
-        return load_features(descriptor)
+        return load(descriptor)
     finally:
         os.close(descriptor)
 
@@ -115,12 +115,16 @@ def test_numbers_are_mapped_and_not_copied(program_engine, tmp_path):
     content = pd.DataFrame(np.ones((1000, 5)), columns=list("abcdy")).to_csv(index=False)
     split_csv(program_engine, tmp_path, content, "y")
 
-    X = read_part(tmp_path, "X_train")
+    X = choose_form(read_part(tmp_path, "X_train"), [WorkflowElement.CLASSIFIER])
+    values = read_part(tmp_path, "X_train", load_values)
 
-    base = choose_form(X, [WorkflowElement.CLASSIFIER])
-    while isinstance(base.base, np.ndarray):
-        base = base.base
-    assert isinstance(base.base, memoryview)
+    for array in (X, values):
+        base = array
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        assert isinstance(base.base, memoryview)
+    np.testing.assert_array_equal(X, values)
+    assert X.flags == values.flags
 
 
 def test_changing_a_loaded_part_changes_nothing_on_disk(program_engine, tmp_path):

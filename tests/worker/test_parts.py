@@ -11,7 +11,15 @@ from hypothesis.extra import numpy as hnp
 
 from datarun_client.states import FailureKind
 from datarun_worker.errors import PartError, ProgramError
-from datarun_worker.parts import MAGIC, Labels, dump_features, load_features, open_part, write_part
+from datarun_worker.parts import (
+    MAGIC,
+    Labels,
+    dump_features,
+    load_features,
+    load_values,
+    open_part,
+    write_part,
+)
 
 DTYPES = st.one_of(
     hnp.boolean_dtypes(),
@@ -163,6 +171,69 @@ def test_features_come_back(features):
 
     assert type(loaded) is type(features)
     np.testing.assert_equal(loaded, features)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float64, np.float32, np.int64, np.bool_]),
+        hnp.array_shapes(min_dims=2, max_dims=2),
+    ),
+    st.sampled_from("CF"),
+)
+def test_the_values_of_a_frame_come_without_it(array, order):
+    # Given a frame of one dtype, however its values lie
+    frame = pd.DataFrame(np.array(array, order=order), copy=False)
+
+    # When its values are loaded by themselves
+    with tempfile.TemporaryFile() as file:
+        dump_features(file.fileno(), frame)
+        values = load_values(file.fileno())
+
+    # Then they are what the frame would give, and may be written to
+    expected = frame.to_numpy()
+    assert values.dtype == expected.dtype
+    np.testing.assert_equal(values, expected)
+    assert values.flags.f_contiguous == expected.flags.f_contiguous
+    values[0] = 0
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        np.eye(2),
+        [1, 2],
+        pd.DataFrame(),
+        pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]}),
+        pd.DataFrame({"a": ["x", "y"]}),
+        pd.DataFrame({"a": pd.array([1, None], dtype="Int64")}),
+        pd.DataFrame({"a": [object(), None]}).map(str).astype(object),
+    ],
+)
+def test_other_features_have_no_values_by_themselves(features):
+    with tempfile.TemporaryFile() as file:
+        dump_features(file.fileno(), features)
+
+        assert load_values(file.fileno()) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"block": 9},
+        {"dtype": "|O8"},
+        {"shape": [9, 9]},
+        {"order": "Z"},
+        {"shape": "2"},
+        {"block": -9},
+    ],
+)
+def test_values_in_a_forged_place_are_refused(change):
+    place = {"block": 1, "dtype": "<f8", "shape": [2, 2], "order": "C", **change}
+    with tempfile.TemporaryFile() as file:
+        write_part(file.fileno(), {"form": "pickle", "values": place}, [b"", np.eye(2).tobytes()])
+
+        with pytest.raises(PartError):
+            load_values(file.fileno())
 
 
 def test_features_that_cannot_be_stored_are_the_data_sets_fault(tmp_path):
