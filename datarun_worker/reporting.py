@@ -1,7 +1,8 @@
 """Tells the API how a running fold is doing, from a thread of its own.
 
-A fold never waits for its reports, not even for the last one to be answered. A fold that ends
-within `PATIENCE` isn't reported on at all: its result says everything.
+A fold never waits for its reports, not even for the last one to be answered. What is over within
+`PATIENCE` isn't reported on at all, be it a whole fold or the phases that follow its training: the
+result says everything.
 """
 
 import logging
@@ -17,7 +18,7 @@ from datarun_worker.results import Phase
 from datarun_worker.sandbox import Sandbox
 
 PATIENCE = 0.2
-"""Seconds for which nothing is reported."""
+"""Seconds for which neither a new fold nor the end of a phase is reported."""
 
 INTERVAL = 1.5
 """Seconds between two looks at a fold's log."""
@@ -79,7 +80,9 @@ class Reporter:
             except ApiError as error:
                 # The next round tries again; the result doesn't depend on it.
                 logger.warning("%s can't be reported on: %s", self._claim.path, error)
-            self._news.wait(INTERVAL)
+            if self._news.wait(INTERVAL):
+                # Phases that follow one another at once are one report, or none.
+                self._is_over.wait(PATIENCE)
 
     def _report_phase(self) -> None:
         phase = self._phase
