@@ -15,7 +15,7 @@ wait for each other; numbers of others are missing in between.
 **Trimmed.** The reconciler deletes events after ``DATARUN_KEEP_EVENTS`` seconds and notes up to
 which number, so that a reader who comes back too late is told.
 
-With each commit goes a notification that `waiting` listens to.
+With each event goes a notification that names the fold (revision 0014); `waiting` listens to it.
 """
 
 from collections.abc import Sequence

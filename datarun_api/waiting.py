@@ -5,11 +5,15 @@
     a commit ──NOTIFY──► PostgreSQL ──► one listening connection a process ──► waiting threads
 
 Each process that has waiting requests listens with one connection of its own, in one thread, and
-wakes those who wait for the account that a notification names (`events` tells where these come
-from). A notification says only that it is worth looking again; the truth is in the tables. So
-nothing depends on it that a lost one could break: whoever waits begins to do so before it looks, is
-woken whenever the connection is made anew, after a restart of PostgreSQL, say, and looks again now
-and then anyway.
+wakes those who wait for the fold that a notification names, or for any of its account (`events`
+tells where these come from). A notification says only that it is worth looking again; the truth is
+in the tables. So nothing depends on it that a lost one could break: whoever waits begins to do so
+before it looks, is woken whenever the connection is made anew, after a restart of PostgreSQL, say,
+and looks again now and then anyway.
+
+A transaction that changes a thousand folds sends a thousand notifications, as no two are the same.
+Each costs two look-ups here, however many wait, and who waits for any fold of the account looks a
+few times for all of them, not a thousand (`REST`).
 
 A waiting request holds a thread of its process and no database connection. At most
 ``DATARUN_MAX_WAITERS`` of a process wait at once, and at most half as many of one account; the
@@ -30,8 +34,8 @@ from flask import Flask, current_app
 from datarun_api.errors import BusyError
 from datarun_api.extensions import db, release_connection
 
-CHANNEL = "datarun_fold_event"
-"""What revision 0009 notifies."""
+CHANNEL = "datarun_fold"
+"""What revision 0014 notifies, with ``owner_id:databoard_sf_id``."""
 
 RECHECK = 15.0
 """Seconds after which a waiting thread looks again, woken or not."""
@@ -50,13 +54,24 @@ RETRY_AFTER = 5.0
 
 logger = logging.getLogger(__name__)
 
+Subject = tuple[int, int | None]
+"""What is waited for: an account, and one fold of it or, as None, any."""
+
 T = TypeVar("T")
 
 
 class Waiter:
-    """One thread that waits for an account's folds."""
+    """One thread that waits for a fold, or for any of an account.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    owner_id : int
+    databoard_sf_id : int or None
+        None for one that waits for all of the account's.
+    """
+
+    def __init__(self, owner_id: int, databoard_sf_id: int | None = None) -> None:
+        self.subject: Subject = (owner_id, databoard_sf_id)
         self._woken = threading.Event()
         # The first time it looks as soon as it is woken.
         self._looked_at = time.monotonic() - REST
@@ -87,12 +102,12 @@ class Listener:
         self._connect = connect
         self._max_waiters = max_waiters
         self._lock = threading.Lock()
-        self._waiters: dict[Waiter, int] = {}
+        self._waiters: dict[Subject, set[Waiter]] = {}
         self._thread: threading.Thread | None = None
         self._is_closed = threading.Event()
 
-    def add(self, owner_id: int) -> Waiter:
-        """Find a place to wait for an account's folds; `remove` gives it back.
+    def add(self, owner_id: int, databoard_sf_id: int | None = None) -> Waiter:
+        """Find a place to wait for a fold, or for any of an account; `remove` gives it back.
 
         Raises
         ------
@@ -100,15 +115,16 @@ class Listener:
             If too many wait already, of all accounts or of this one.
         """
         with self._lock:
-            n_own = list(self._waiters.values()).count(owner_id)
+            owners = [owner for (owner, _), waiters in self._waiters.items() for _ in waiters]
+            n_own = owners.count(owner_id)
             # One account leaves room for the others, however many requests it sends.
-            if len(self._waiters) >= self._max_waiters or n_own >= (self._max_waiters + 1) // 2:
+            if len(owners) >= self._max_waiters or n_own >= (self._max_waiters + 1) // 2:
                 raise BusyError(
                     "Too many requests wait; ask without waiting, or later.",
                     retry_after=RETRY_AFTER,
                 )
-            waiter = Waiter()
-            self._waiters[waiter] = owner_id
+            waiter = Waiter(owner_id, databoard_sf_id)
+            self._waiters.setdefault(waiter.subject, set()).add(waiter)
             # Not before somebody waits: a process that forks has no thread then.
             if self._thread is None:
                 self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
@@ -118,12 +134,15 @@ class Listener:
     def remove(self, waiter: Waiter) -> None:
         """Give a place back; once is enough."""
         with self._lock:
-            self._waiters.pop(waiter, None)
+            waiters = self._waiters.get(waiter.subject, set())
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiters.pop(waiter.subject, None)
 
     @contextlib.contextmanager
-    def waiting(self, owner_id: int) -> Iterator[Waiter]:
+    def waiting(self, owner_id: int, databoard_sf_id: int | None = None) -> Iterator[Waiter]:
         """Hold a place as long as the context lasts; errors as of `add`."""
-        waiter = self.add(owner_id)
+        waiter = self.add(owner_id, databoard_sf_id)
         try:
             yield waiter
         finally:
@@ -140,7 +159,7 @@ class Listener:
             try:
                 with self._connect() as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
-                    self._wake(None)
+                    self._wake_all()
                     self._follow(connection)
             except psycopg.OperationalError as error:
                 logger.warning("can't listen to PostgreSQL (%s)", error.__class__.__name__)
@@ -151,7 +170,7 @@ class Listener:
         while not self._is_closed.is_set():
             for notification in connection.notifies(timeout=TICK):
                 heard_at = time.monotonic()
-                self._wake(int(notification.payload))
+                self._hear(notification.payload)
                 if self._is_closed.is_set():
                     return
             if time.monotonic() - heard_at > PING:
@@ -159,11 +178,26 @@ class Listener:
                 connection.execute(f"LISTEN {CHANNEL}")
                 heard_at = time.monotonic()
 
-    def _wake(self, owner_id: int | None) -> None:
-        """Wake who waits for an account, or everybody."""
+    def _hear(self, payload: str) -> None:
+        """Wake whom a notification concerns: everybody, if it can't be read."""
+        try:
+            owner_id, databoard_sf_id = map(int, payload.split(":"))
+        except ValueError:
+            # Another release's. To look in vain does no harm, and to end here would.
+            self._wake_all()
+        else:
+            self._wake((owner_id, databoard_sf_id), (owner_id, None))
+
+    def _wake(self, *subjects: Subject) -> None:
         with self._lock:
-            for waiter, account in self._waiters.items():
-                if owner_id in (None, account):
+            for subject in subjects:
+                for waiter in self._waiters.get(subject, ()):
+                    waiter.wake()
+
+    def _wake_all(self) -> None:
+        with self._lock:
+            for waiters in self._waiters.values():
+                for waiter in waiters:
                     waiter.wake()
 
 
@@ -184,7 +218,9 @@ def make_connect(app: Flask) -> Callable[[], psycopg.Connection]:
     return connect
 
 
-def wait_for(owner_id: int, seconds: float, look: Callable[[], T]) -> T:
+def wait_for(
+    owner_id: int, seconds: float, look: Callable[[], T], databoard_sf_id: int | None = None
+) -> T:
     """Look until there is something to see, or the time is over.
 
     Parameters
@@ -194,6 +230,8 @@ def wait_for(owner_id: int, seconds: float, look: Callable[[], T]) -> T:
     seconds : float
     look : callable
         What it returns is true if there is something.
+    databoard_sf_id : int or None
+        The fold whose state alone it depends on; None if any may matter.
 
     Returns
     -------
@@ -209,7 +247,7 @@ def wait_for(owner_id: int, seconds: float, look: Callable[[], T]) -> T:
     seen = look()
     if seen or not seconds:
         return seen
-    with get_listener().waiting(owner_id) as waiter:
+    with get_listener().waiting(owner_id, databoard_sf_id) as waiter:
         # What happened before the place was taken wakes nobody.
         while not (seen := look()) and (left := deadline - time.monotonic()) > 0:
             release_connection()

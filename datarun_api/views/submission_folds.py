@@ -207,7 +207,7 @@ def wait_for_change(owner_id: int, databoard_sf_id: int, seconds: int) -> None:
     )
     first: State | None = db.session.scalar(query) if seconds else None
     if first is not None and not first.is_final:
-        wait_for(owner_id, seconds, lambda: db.session.scalar(query) is not first)
+        wait_for(owner_id, seconds, lambda: db.session.scalar(query) is not first, databoard_sf_id)
 
 
 def load_folds(body: Body) -> list[dict[str, Any]]:

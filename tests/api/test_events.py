@@ -201,7 +201,7 @@ def test_a_client_that_does_not_read_holds_no_connection(platform, worker, fold,
     run_fold(worker, platform)
     db.session.remove()
 
-    stream = follow_events(platform.id, Place(0), Waiter())
+    stream = follow_events(platform.id, Place(0), Waiter(platform.id))
 
     for beginning in (b"retry: ", b"id: "):
         assert next(stream).startswith(beginning)

@@ -367,6 +367,31 @@ def test_history_outlives_the_upgrade(database):
         assert db.session.get_one(Submission, (1, 1)).hash_files == "c" * 64
 
 
+def test_notifications_name_the_fold_where_an_earlier_release_hears_nothing(database):
+    """Its listener would end at what it can't read."""
+    database.fill("0013")
+    assert hear_change(database, "TRAINED") == [("datarun_fold_event", "1")]
+
+    database.upgrade("0014")
+    assert hear_change(database, "VALIDATED") == [("datarun_fold", "1:4")]
+
+    database.downgrade("0013")
+    assert hear_change(database, "TESTED") == [("datarun_fold_event", "1")]
+
+
+def hear_change(database: Database, state: str) -> list[tuple[str, str]]:
+    """Change a fold's state, and list the notifications, as (channel, payload)."""
+    with database.connect() as connection:
+        connection.execute("LISTEN datarun_fold_event")
+        connection.execute("LISTEN datarun_fold")
+        connection.commit()
+        connection.execute(
+            "UPDATE submission_fold SET state = %s WHERE databoard_sf_id = 4", [state]
+        )
+        connection.commit()
+        return [(heard.channel, heard.payload) for heard in connection.notifies(timeout=0)]
+
+
 def test_the_samples_have_rows_in_every_table(database):
     """A table without them isn't tried: give the revision that makes it rows in `MORE`."""
     database.fill(REVISIONS[-1])
