@@ -29,8 +29,8 @@ tells the API that the worker lives (`heartbeat`). So whatever ends early, the A
 worker knows what to do: what was computed is delivered, what wasn't runs elsewhere.
 
 A quick fold is spared what it doesn't need. Before a result is delivered the worker takes the
-next job, and the answer to the result is that fold's claim (`worker`, `delivery`). Its sandbox was
-made while the fold before ran (`spares`), and dies while its result is on its way. Threads that
+next job, and the answer to the result is that fold's claim (`worker`, `delivery`). A sandbox dies
+while its result is on its way, and the next one is made meanwhile (`spares`). Threads that
 renew, report and send heartbeats begin only once there is something to do for them (`late`), and
 Redis hears that a job runs only if it runs longer.
 

@@ -639,6 +639,12 @@ class Engine:
             return os.open(path, flags)
         return os.open(path.relative_to(self._cache_folder), flags, dir_fd=self._cache)
 
+    def _end_later(self, sandbox: Sandbox) -> None:
+        """Take a killed sandbox; while it dies, and its result is on its way, the next is made."""
+        self._ending.append(sandbox)
+        if self._is_started:
+            self._spares.prepare()
+
     def _close_ending(self) -> None:
         """Wait for the sandboxes that were ended; mostly they have died long since."""
         while self._ending:
@@ -647,8 +653,6 @@ class Engine:
 
     def _open(self, source: Mapping[str, bytes], limits: Limits) -> Sandbox:
         spare = self._spares.take()
-        # While this one is used.
-        self._spares.prepare()
         folder = None if Layer.MOUNT in self.layers else self._make_folder()
         try:
             if spare.group is not None:
@@ -659,7 +663,7 @@ class Engine:
                 folder,
                 Layer.PID in self.layers,
                 self._groups,
-                self._ending.append,
+                self._end_later,
             )
         except BaseException as error:
             self._discard_spare(spare)

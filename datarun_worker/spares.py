@@ -2,8 +2,10 @@
 
 What a sandbox needs before its submission is known takes longer than a quick fold: the fork, the
 namespaces and mounts, and most of all the way into a control group, for which the kernel waits
-until all processors have seen it. So while one fold runs, a thread of the worker has the child for
-the next one made. It runs nothing until it is told what for.
+until all processors have seen it. So when a fold has run, a thread of the worker has the child for
+the next one made, while the result is delivered: then there is time, as the worker waits for the
+API, and that for its disk. While a fold runs no child is kept in memory, and none is made, which
+would hold up the folds of other workers. A child runs nothing until it is told what for.
 """
 
 import contextlib
@@ -69,7 +71,7 @@ class Spare:
 
 
 class SpareKeeper:
-    """Has one spare made while the one before is in use; several threads may take some.
+    """Has one spare made before it is asked for; several threads may take some.
 
     Parameters
     ----------

@@ -448,7 +448,10 @@ def judge_folds(
             report.lost.append(f"fold {number}: {fold['state']}, {fold['progress']}")
         elif read_result(fold) != expected[kind]:
             attempts = challenge.list_attempts(number)
-            report.wrong.append(f"fold {number}: {fold['state']} {fold['log_messages']} {attempts}")
+            differing = [name for name in RESULT if fold[name] != expected[kind][name]]
+            report.wrong.append(
+                f"fold {number}: {fold['state']} {fold['log_messages']} {differing} {attempts}"
+            )
         if kept[number] > 1:
             report.doubled.append(f"fold {number}: {kept[number]} results")
         elif not kept[number] and State(fold["state"]).is_final:
@@ -507,7 +510,8 @@ def _list_processes(stack: Stack) -> Iterator[str]:
             if process.pid != stack.pid and process.ppid() not in processes:
                 yield f"orphan: {process.cmdline()}"
     for worker in stack.workers:
-        for sandbox in stack.find_sandboxes(worker):
+        # The newest is for the next fold.
+        for sandbox in stack.find_sandboxes(worker)[:-1]:
             yield f"sandbox of {worker}, which has nothing to do: {sandbox}"
 
 

@@ -182,16 +182,14 @@ class Stack:
         return None
 
     def find_sandboxes(self, worker: str) -> list[psutil.Process]:
-        """Find the sandboxes of a worker that are in use; the zygote's newest child is a spare."""
+        """Find the sandboxes of a worker: the one in use, or else the spare for the next fold."""
         zygote = self.find_zygote(worker)
-        if zygote is None:
-            return []
         with contextlib.suppress(psutil.NoSuchProcess):
-            return sorted(zygote.children(), key=lambda child: child.pid)[:-1]
+            return sorted(zygote.children(), key=lambda child: child.pid) if zygote else []
         return []
 
     def wait_for_sandboxes(self, worker: str) -> list[psutil.Process]:
-        """Wait for a worker's sandboxes in use: a busy zygote may fork its spare late."""
+        """Wait for a worker's sandboxes: a busy zygote may fork late."""
         return wait_for(lambda: self.find_sandboxes(worker), f"the sandbox of {worker}")
 
     def list_processes(self) -> list[psutil.Process]:
