@@ -15,6 +15,8 @@ from enum import IntFlag
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_CAPABILITY_HEADER = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, of this process
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
 
 _SIGKILL = 9
 _PR_SET_PDEATHSIG = 1
@@ -38,7 +40,6 @@ _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _LANDLOCK_RULE_PATH_BENEATH = 1
 _LANDLOCK_CREATE_RULESET_VERSION = 1
-_CAPABILITY_VERSION_3 = 0x20080522
 _MADV_COLLAPSE = 25
 _READ_SIZE = 64 * 1024
 
@@ -137,8 +138,7 @@ def forbid_new_privileges() -> None:
 
 def drop_capabilities() -> None:
     """Give up every capability, see capset(2)."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+    _check(_libc.capset(_CAPABILITY_HEADER, _NO_CAPABILITIES), "capset")
 
 
 def unshare(namespaces: Clone) -> None:
