@@ -216,8 +216,7 @@ class GroupMaker:
         OSError
             This user may not.
         """
-        while self._idle:
-            group = self._idle.pop()
+        while group := self._find_idle():
             # A process that the kernel is slow to bury would be charged to the next sandbox.
             if group.is_empty():
                 group.begin()
@@ -231,6 +230,12 @@ class GroupMaker:
             group.remove()
             raise
         return group
+
+    def _find_idle(self) -> Group | None:
+        # Several sandboxes may ask at once.
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        return None
 
     def take_back(self, group: Group) -> None:
         """Take a group whose sandbox is dead."""

@@ -21,8 +21,9 @@ A thread a sandbox, the watcher, reads what the child prints, follows its proces
 (`datarun_worker.measures`), and kills at a limit; so limits hold between calls too, and against
 code that catches everything. At the time limit the child is first sent a signal, and a moment to
 tell where it was. Where control groups can be made (`datarun_worker.cgroups`) the kernel
-holds the tree to its memory and number of processes as well. Sandboxes end with the first of: their
-`close` or `end`, the zygote's end, the worker's end.
+holds a tree to its memory and number of processes as well, from the watcher's second look on; until
+then it can't have grown to its limit. Sandboxes end with the first of: their `close` or `end`, the
+zygote's end, the worker's end.
 
 Three things can end a call otherwise than well. The submission did it: `SubmissionFailure`, a
 result. We, or the machine, did it: `SandboxError`. Or the worker's other threads called `kill`:
@@ -53,7 +54,7 @@ from typing import IO, Any, Self
 from datarun_client.errors import DatarunError
 from datarun_client.states import FailureKind
 from datarun_worker import child, confine
-from datarun_worker.cgroups import GroupMaker
+from datarun_worker.cgroups import Group, GroupMaker
 from datarun_worker.channel import Channel, ChannelError, close_files
 from datarun_worker.config import read_arithmetic
 from datarun_worker.confine import Limits
@@ -171,7 +172,7 @@ class Sandbox:
         groups: GroupMaker | None,
         close_later: Callable[["Sandbox"], None],
     ) -> None:
-        self.pid, self._group = spare.pid, spare.group
+        self.pid = spare.pid
         self._log, self._end_reader, self._pidfd = spare.log, spare.end_reader, spare.pidfd
         self._channel = Channel(socket.socket(fileno=spare.end))
         self._limits = limits
@@ -184,6 +185,8 @@ class Sandbox:
         self._log_buffer = LogBuffer(limits.log)
         self._meter = TreeMeter(self.pid)
         self._groups = groups
+        self._group: Group | None = None
+        self._is_seen = False
         self._lock = threading.Lock()
         self._verdict: tuple[FailureKind, str] | None = None
         self._is_out_of_time = False
@@ -470,6 +473,9 @@ class Sandbox:
         if time.monotonic() > self._deadline + LAST_WORDS:
             self._stop(FailureKind.TIME_LIMIT, self._name_time_limit())
             return WATCH_INTERVAL
+        if self._is_seen and self._group is None and self._groups is not None:
+            self._enter_group(self._groups)
+        self._is_seen = True
         memory = self._meter.sample(self._limits.memory)
         if self._group is not None and self._group.was_out_of_memory():
             # It may have killed another process of the tree than the first.
@@ -481,6 +487,21 @@ class Sandbox:
         if self._is_out_of_time:
             rest = 0.0
         return max(WATCH_INTERVAL, min(rest, self._deadline - time.monotonic()))
+
+    def _enter_group(self, groups: GroupMaker) -> None:
+        """Put the tree into a control group.
+
+        Not before the second look: for each such move the kernel holds up all that is born and
+        dies on the machine, for longer than a quick fold takes.
+        """
+        self._group = groups.make()
+        self._group.limit(self._limits)
+        # Once more, for what was born outside meanwhile.
+        for _ in range(2):
+            for pid in list_tree(self.pid):
+                # It may be dead by now.
+                with contextlib.suppress(ProcessLookupError):
+                    self._group.add(pid)
 
     def _name_time_limit(self) -> str:
         return f"Stopped at the time limit of {self._time_limit:g} s."
@@ -565,7 +586,7 @@ class Engine:
         self._uses_groups = uses_groups
         self._groups: GroupMaker | None = None
         self._ending: collections.deque[Sandbox] = collections.deque()
-        self._spares = SpareKeeper(self._make_spare, self._discard_spare)
+        self._spares = SpareKeeper(self._make_spare)
         self._lock = threading.Lock()
         self._is_started = False
         # None, too, after it couldn't be started again.
@@ -655,22 +676,13 @@ class Engine:
         spare = self._spares.take()
         folder = None if Layer.MOUNT in self.layers else self._make_folder()
         try:
-            if spare.group is not None:
-                spare.group.limit(limits)
             sandbox = Sandbox(
-                spare,
-                limits,
-                folder,
-                Layer.PID in self.layers,
-                self._groups,
-                self._end_later,
+                spare, limits, folder, Layer.PID in self.layers, self._groups, self._end_later
             )
-        except BaseException as error:
-            self._discard_spare(spare)
+        except BaseException:
+            spare.discard()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise SandboxError(f"a sandbox can't be limited: {error}") from error
             raise
         try:
             sandbox._enter(source)
@@ -708,22 +720,11 @@ class Engine:
     def _make_spare(self) -> Spare:
         with self._lock:
             descriptors = self._ask_for_child()
-        group = None
         try:
-            if self._groups is not None:
-                group = self._groups.make()
-            return Spare.from_descriptors(descriptors, group)
+            return Spare.from_descriptors(descriptors)
         except OSError as error:
-            # Whose socket is closed ends by itself, and leaves its group empty.
             close_files(descriptors)
-            if group is not None and self._groups is not None:
-                self._groups.take_back(group)
-            raise SandboxError(f"a child can't be limited: {error}") from error
-
-    def _discard_spare(self, spare: Spare) -> None:
-        spare.discard()
-        if spare.group is not None and self._groups is not None:
-            self._groups.take_back(spare.group)
+            raise SandboxError(f"a child can't be told: {error}") from error
 
     def _ask_for_child(self) -> tuple[int, ...]:
         if self._channel is None:

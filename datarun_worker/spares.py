@@ -1,10 +1,9 @@
 """Children of the zygote that are ready before anybody asks for one.
 
-What a sandbox needs before its submission is known takes longer than a quick fold: the fork, the
-namespaces and mounts, and most of all the way into a control group, for which the kernel waits
-until all processors have seen it. So when a fold has run, a thread of the worker has the child for
-the next one made, while the result is delivered: then there is time, as the worker waits for the
-API, and that for its disk. While a fold runs no child is kept in memory, and none is made, which
+What a sandbox needs before its submission is known takes as long as a quick fold: the fork, the
+namespaces and mounts. So when a fold has run, a thread of the worker has the child for the next one
+made, while the result is delivered: then there is time, as the worker waits for the API, and that
+for its disk. While a fold runs no child is kept in memory, and none is made, which
 would hold up the folds of other workers. A child runs nothing until it is told what for.
 """
 
@@ -18,7 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from datarun_worker.cgroups import Group
 from datarun_worker.channel import close_files
 from datarun_worker.errors import WorkerError
 
@@ -33,8 +31,6 @@ class Spare:
         Open files: its socket, what it prints, how it ended, and itself.
     pid : int
         Its number as the worker sees it.
-    group : Group or None
-        The control group that it is in.
     """
 
     end: int
@@ -42,29 +38,26 @@ class Spare:
     end_reader: int
     pidfd: int
     pid: int
-    group: Group | None
 
     @classmethod
-    def from_descriptors(cls, descriptors: Sequence[int], group: Group | None) -> "Spare":
-        """Take what the zygote gave, and put the child into a group.
+    def from_descriptors(cls, descriptors: Sequence[int]) -> "Spare":
+        """Take what the zygote gave.
 
         Raises
         ------
         OSError
-            If it is dead, or can't go into that group.
+            If it is dead.
         """
         pid = _read_pid(descriptors[-1])
-        if group is not None:
-            group.add(pid)
         end, log, end_reader, pidfd = descriptors
-        return cls(end, log, end_reader, pidfd, pid, group)
+        return cls(end, log, end_reader, pidfd, pid)
 
     def is_alive(self) -> bool:
         """Tell whether it lives."""
         return not select.select([self.pidfd], [], [], 0)[0]
 
     def discard(self) -> None:
-        """Kill it; its group is left."""
+        """Kill it."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         close_files((self.end, self.log, self.end_reader, self.pidfd))
@@ -77,13 +70,10 @@ class SpareKeeper:
     ----------
     make : callable
         Makes one; raises `WorkerError`.
-    discard : callable
-        Takes one that isn't used.
     """
 
-    def __init__(self, make: Callable[[], Spare], discard: Callable[[Spare], None]) -> None:
+    def __init__(self, make: Callable[[], Spare]) -> None:
         self._make = make
-        self._discard = discard
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
         self._next: Future[Spare] | None = None
@@ -111,7 +101,7 @@ class SpareKeeper:
                 spare = following.result()
                 if spare.is_alive():
                     return spare
-                self._discard(spare)
+                spare.discard()
         return self._make()
 
     def close(self) -> None:
@@ -119,7 +109,7 @@ class SpareKeeper:
         following = self._take_next()
         if following is not None:
             with contextlib.suppress(WorkerError):
-                self._discard(following.result())
+                following.result().discard()
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None

@@ -1,13 +1,16 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from datarun_worker.cgroups import Group, GroupMaker
 from datarun_worker.confine import Limits
 from datarun_worker.isolation import Isolation
-from datarun_worker.sandbox import Engine, SandboxError
+from datarun_worker.sandbox import Engine, Sandbox, SandboxError
+from tests.conftest import wait_until
 
 
 @pytest.fixture
@@ -50,24 +53,54 @@ def test_a_group_in_which_something_lives_serves_nobody(maker: GroupMaker) -> No
     group.remove()
 
 
-def test_a_group_that_a_child_could_not_go_into_is_not_left(
-    maker: GroupMaker, monkeypatch: pytest.MonkeyPatch
+SOURCE = b"""
+import time
+
+def run():
+    time.sleep(60)
+"""
+
+
+def read_groups(sandbox: Sandbox) -> str:
+    return Path(f"/proc/{sandbox.pid}/cgroup").read_text()
+
+
+def test_a_sandbox_that_runs_on_goes_into_a_group(maker: GroupMaker) -> None:
+    """One that is over soon isn't worth it: each move holds up the whole machine."""
+    with (
+        Engine(Isolation.NONE, programs="sandbox_programs") as engine,
+        engine.open_sandbox({"main.py": SOURCE}) as sandbox,
+        ThreadPoolExecutor() as threads,
+    ):
+        reply = threads.submit(sandbox.call, "call_function", {"module": "main", "function": "run"})
+
+        wait_until(lambda: "/datarun-" in read_groups(sandbox), "the sandbox to be in a group")
+
+        sandbox.kill()
+        with pytest.raises(SandboxError):
+            reply.result()
+
+
+def test_a_sandbox_that_no_group_takes_is_killed(
+    maker: GroupMaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusing = []
 
     def refuse(group: Group, pid: int) -> None:
         refusing.append(group)
-        raise OSError("no")
+        raise PermissionError("no")
 
     monkeypatch.setattr(Group, "add", refuse)
 
     with (
         Engine(Isolation.NONE, programs="sandbox_programs") as engine,
-        pytest.raises(SandboxError, match="can't be limited"),
+        engine.open_sandbox({"main.py": SOURCE}) as sandbox,
+        pytest.raises(SandboxError),
     ):
-        engine.open_sandbox({})
+        sandbox.call("call_function", {"module": "main", "function": "run"})
 
-    assert refusing
-    for group in refusing:
-        with pytest.raises(FileNotFoundError):
-            group.read_memory_limit()
+    assert "can't be watched" in caplog.text
+    # Neither is its group left.
+    (group,) = refusing
+    with pytest.raises(FileNotFoundError):
+        group.read_memory_limit()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,6 @@ class Nursery:
 
     def __init__(self) -> None:
         self.made: list[subprocess.Popen[bytes]] = []
-        self.discarded: list[Spare] = []
         self.failures = 0
 
     def make(self) -> Spare:
@@ -26,11 +26,7 @@ class Nursery:
         child = subprocess.Popen(["sleep", "60"])
         self.made.append(child)
         ends = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
-        return Spare.from_descriptors([*ends, os.pidfd_open(child.pid)], group=None)
-
-    def discard(self, spare: Spare) -> None:
-        self.discarded.append(spare)
-        spare.discard()
+        return Spare.from_descriptors([*ends, os.pidfd_open(child.pid)])
 
 
 @pytest.fixture
@@ -44,7 +40,7 @@ def nursery() -> Iterator[Nursery]:
 
 @pytest.fixture
 def keeper(nursery) -> Iterator[SpareKeeper]:
-    keeper = SpareKeeper(nursery.make, nursery.discard)
+    keeper = SpareKeeper(nursery.make)
     yield keeper
     keeper.close()
 
@@ -62,7 +58,12 @@ def test_one_is_ready_before_it_is_taken(keeper, nursery):
     spare.discard()
 
 
+def count_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_one_that_died_is_never_given(keeper, nursery):
+    before = count_files()
     keeper.prepare()
     wait_until(lambda: nursery.made, "a child")
     nursery.made[0].kill()
@@ -71,8 +72,8 @@ def test_one_that_died_is_never_given(keeper, nursery):
     spare = keeper.take()
 
     assert spare.pid == nursery.made[1].pid
-    assert [dead.pid for dead in nursery.discarded] == [nursery.made[0].pid]
     spare.discard()
+    assert count_files() == before
 
 
 def test_a_failure_while_nobody_waits_is_tried_again(keeper, nursery):
