@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-TICK = 0.05
+TICK = 0.1
 """Seconds between two looks; nothing begins more exactly than that."""
 
 

@@ -73,7 +73,7 @@ WATCH_INTERVAL = 0.02
 """Seconds between two looks at a process tree that is near a limit; at 4 GB/s of new memory an
 overrun of 80 MB."""
 
-LONGEST_INTERVAL = 0.1
+LONGEST_INTERVAL = 0.25
 """Seconds between two looks at one that is far from its limits."""
 
 FASTEST_GROWTH = 16e9
