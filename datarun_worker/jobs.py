@@ -10,10 +10,12 @@ import inspect
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
+from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -117,6 +119,29 @@ class OurJob(Job):
     def func(self) -> Callable[..., None]:
         """The task."""
         return TASKS[str(self.func_name)]
+
+
+class OurQueue(Queue):
+    """A queue whose jobs are taken in one journey to Redis, however many queues there are."""
+
+    @classmethod
+    def lpop(
+        cls, queue_keys: Sequence[str], timeout: int | None, connection: Redis | None = None
+    ) -> tuple[Any, Any] | None:
+        """Take the first job of the first queue that has one, as RQ does."""
+        if timeout is not None or connection is None:
+            taken: tuple[Any, Any] | None = super().lpop(queue_keys, timeout, connection)
+            return taken
+        try:
+            found: Any = connection.lmpop(len(queue_keys), *queue_keys, direction="LEFT")
+        except ResponseError:
+            # Redis has it since version 7.
+            taken = super().lpop(queue_keys, timeout, connection)
+            return taken
+        if found is None:
+            return None
+        queue_key, (job_id,) = found
+        return queue_key, job_id
 
 
 def _read_name(name: bytes | str) -> str:

@@ -48,7 +48,7 @@ from datarun_worker import tasks
 from datarun_worker.check import IsolationError, start_engine
 from datarun_worker.config import load_settings
 from datarun_worker.delivery import FoldJob
-from datarun_worker.jobs import RESULT_TTL, SERIALIZER, OurJob
+from datarun_worker.jobs import RESULT_TTL, SERIALIZER, OurJob, OurQueue
 from datarun_worker.late import late_starter
 from datarun_worker.sandbox import Engine
 from datarun_worker.stopping import Stopper
@@ -106,6 +106,7 @@ class Worker(BaseWorker):
             queues = [queues]
         options |= {
             "job_class": OurJob,
+            "queue_class": OurQueue,
             "serializer": SERIALIZER,
             "default_result_ttl": RESULT_TTL,
             "job_monitoring_interval": HEARTBEAT_INTERVAL,

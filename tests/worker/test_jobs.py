@@ -5,7 +5,7 @@ from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.serializers import JSONSerializer
 
-from datarun_worker.jobs import FAILURE_TTL, RESULT_TTL, TASKS, OurJob
+from datarun_worker.jobs import FAILURE_TTL, RESULT_TTL, TASKS, OurJob, OurQueue
 
 FOLD_TASK = "datarun_worker.tasks.train_test_submission_fold"
 
@@ -64,3 +64,28 @@ def test_a_refused_job_does_not_hide_the_others(redis):
     assert [job and job.id for job in jobs] == [None, None, "good"]
     with pytest.raises(NoSuchJobError):
         OurJob.fetch("bad", connection=redis, serializer=JSONSerializer)
+
+
+@pytest.fixture(params=[True, False])
+def redis_of_any_age(redis, request):
+    """Redis as it is, and without the command that came with version 7."""
+    if not request.param:
+        redis.acl_setuser("default", commands=["-lmpop"])
+    yield redis
+    redis.acl_setuser("default", commands=["+lmpop"])
+
+
+def test_jobs_are_taken_from_the_first_queue_that_has_one(redis_of_any_age):
+    # Given two queues with jobs, the first of the second queue posted first
+    redis = redis_of_any_age
+    # Not our own, which a worker may serve.
+    first, second = (OurQueue(name, connection=redis).key for name in ("first", "second"))
+    redis.rpush(second, "c", "d")
+    redis.rpush(first, "a", "b")
+
+    # When they are taken without waiting
+    taken = [OurQueue.lpop([first, second], None, connection=redis) for _ in range(5)]
+
+    # Then those of the first queue come first, in their order, and in the end nothing
+    found = [(first, "a"), (first, "b"), (second, "c"), (second, "d")]
+    assert taken == [*((key.encode(), job_id.encode()) for key, job_id in found), None]
