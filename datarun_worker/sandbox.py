@@ -186,7 +186,7 @@ class Sandbox:
         self._meter = TreeMeter(self.pid)
         self._groups = groups
         self._group: Group | None = None
-        self._is_seen = False
+        self._n_looks = 0
         self._lock = threading.Lock()
         self._verdict: tuple[FailureKind, str] | None = None
         self._is_out_of_time = False
@@ -473,9 +473,9 @@ class Sandbox:
         if time.monotonic() > self._deadline + LAST_WORDS:
             self._stop(FailureKind.TIME_LIMIT, self._name_time_limit())
             return WATCH_INTERVAL
-        if self._is_seen and self._group is None and self._groups is not None:
+        if self._n_looks == 1 and self._groups is not None:
             self._enter_group(self._groups)
-        self._is_seen = True
+        self._n_looks += 1
         memory = self._meter.sample(self._limits.memory)
         if self._group is not None and self._group.was_out_of_memory():
             # It may have killed another process of the tree than the first.
@@ -494,14 +494,18 @@ class Sandbox:
         Not before the second look: for each such move the kernel holds up all that is born and
         dies on the machine, for longer than a quick fold takes.
         """
-        self._group = groups.make()
-        self._group.limit(self._limits)
-        # Once more, for what was born outside meanwhile.
-        for _ in range(2):
-            for pid in list_tree(self.pid):
-                # It may be dead by now.
-                with contextlib.suppress(ProcessLookupError):
-                    self._group.add(pid)
+        try:
+            self._group = groups.make()
+            self._group.limit(self._limits)
+            # Once more, for what was born outside meanwhile.
+            for _ in range(2):
+                for pid in list_tree(self.pid):
+                    # It may be dead by now.
+                    with contextlib.suppress(ProcessLookupError):
+                        self._group.add(pid)
+        except OSError as error:
+            # As where there are no groups at all.
+            logger.error("a sandbox can't go into a control group, and is only watched: %s", error)
 
     def _name_time_limit(self) -> str:
         return f"Stopped at the time limit of {self._time_limit:g} s."

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from datarun_client.states import FailureKind
 from datarun_worker.cgroups import Group, GroupMaker
 from datarun_worker.confine import Limits
 from datarun_worker.isolation import Isolation
-from datarun_worker.sandbox import Engine, Sandbox, SandboxError
+from datarun_worker.sandbox import Engine, Sandbox, SandboxError, SubmissionFailure
 from tests.conftest import wait_until
 
 
@@ -81,7 +82,7 @@ def test_a_sandbox_that_runs_on_goes_into_a_group(maker: GroupMaker) -> None:
             reply.result()
 
 
-def test_a_sandbox_that_no_group_takes_is_killed(
+def test_a_sandbox_that_no_group_takes_is_held_by_its_watcher(
     maker: GroupMaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusing = []
@@ -91,16 +92,18 @@ def test_a_sandbox_that_no_group_takes_is_killed(
         raise PermissionError("no")
 
     monkeypatch.setattr(Group, "add", refuse)
+    limits = Limits(time=1.0)
 
     with (
         Engine(Isolation.NONE, programs="sandbox_programs") as engine,
-        engine.open_sandbox({"main.py": SOURCE}) as sandbox,
-        pytest.raises(SandboxError),
+        engine.open_sandbox({"main.py": SOURCE}, limits) as sandbox,
+        pytest.raises(SubmissionFailure) as failure,
     ):
         sandbox.call("call_function", {"module": "main", "function": "run"})
 
-    assert "can't be watched" in caplog.text
-    # Neither is its group left.
+    assert failure.value.kind is FailureKind.TIME_LIMIT
+    assert "is only watched" in caplog.text
+    # Its group isn't left.
     (group,) = refusing
     with pytest.raises(FileNotFoundError):
         group.read_memory_limit()
