@@ -147,7 +147,7 @@ def test_a_fold_that_is_forced_anew_is_stopped(platform, redis, shared_worker):
 
     assert answer.status_code == 201, answer.json
     assert wait_for_end(platform, 11)["state"] == "TESTED", shared_worker.output
-    assert "is stopped" in shared_worker.output
+    wait_for_words(shared_worker, "is stopped")
 
 
 POISON = {
@@ -192,7 +192,7 @@ def test_poisoned_jobs_are_refused_and_the_worker_lives_on(platform, redis, shar
     assert wait_for_end(platform)["state"] == "TESTED", shared_worker.output
 
     for name in POISON:
-        assert f"job {name} is refused" in shared_worker.output, name
+        wait_for_words(shared_worker, f"job {name} is refused")
         assert not redis.exists(f"rq:job:{name}")
 
 
@@ -201,7 +201,7 @@ def test_a_job_that_has_nothing_to_do_is_no_failure(redis, shared_worker):
 
     wait_until(lambda: job.get_status() is JobStatus.FINISHED, "the job to finish")
 
-    assert "nothing to do" in shared_worker.output
+    wait_for_words(shared_worker, "nothing to do")
     assert 0 < redis.ttl(job.key) <= 60
 
 

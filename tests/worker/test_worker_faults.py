@@ -377,7 +377,7 @@ def test_a_worker_of_another_release_says_what_to_upgrade_and_waits(
 
         wait_for_words(worker, "is given back")
         wait_for_words(worker, "nothing is taken")
-        assert f"the API {PROTOCOL + change}: upgrade the {side}." in worker.output
+        wait_for_words(worker, f"the API {PROTOCOL + change}: upgrade the {side}.")
         (attempt,) = list_attempts(platform)
         assert attempt["outcome"] == "released"
 

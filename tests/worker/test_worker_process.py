@@ -63,7 +63,7 @@ def test_a_plain_rq_worker_refuses_clearly(platform, redis, start_worker, option
 
     registry = FailedJobRegistry("high", connection=redis, serializer=JSONSerializer)
     wait_until(lambda: registry.get_job_ids(), "the job to fail")
-    assert "rq worker -w datarun_worker.Worker high low" in worker.output
+    wait_for_words(worker, "rq worker -w datarun_worker.Worker high low")
     (data_set,) = platform.get("rawdata/").json
     assert data_set["split_state"] == "TODO"
 
