@@ -21,9 +21,9 @@ A thread a sandbox, the watcher, reads what the child prints, follows its proces
 (`datarun_worker.measures`), and kills at a limit; so limits hold between calls too, and against
 code that catches everything. At the time limit the child is first sent a signal, and a moment to
 tell where it was. Where control groups can be made (`datarun_worker.cgroups`) the kernel
-holds a tree to its memory and number of processes as well, from the watcher's second look on; until
-then it can't have grown to its limit. Sandboxes end with the first of: their `close` or `end`, the
-zygote's end, the worker's end.
+holds a tree to its memory and number of processes as well, from the watcher's second look on, which
+comes the sooner the less memory it may use. Sandboxes end with the first of: their `close` or
+`end`, the zygote's end, the worker's end.
 
 Three things can end a call otherwise than well. The submission did it: `SubmissionFailure`, a
 result. We, or the machine, did it: `SandboxError`. Or the worker's other threads called `kill`:
@@ -174,7 +174,6 @@ class Sandbox:
     ) -> None:
         self.pid = spare.pid
         self._log, self._end_reader, self._pidfd = spare.log, spare.end_reader, spare.pidfd
-        self._channel = Channel(socket.socket(fileno=spare.end))
         self._limits = limits
         self._folder = folder
         self._close_later = close_later
@@ -199,6 +198,8 @@ class Sandbox:
         self._calls = 0
         self._believed: Collection[FailureKind] = CHILDS_KINDS
         self._hangup_reader, self._hangup = os.pipe()
+        # From here on the child's socket is closed here, and no more with the spare.
+        self._channel = Channel(socket.socket(fileno=spare.end))
         self._watcher = threading.Thread(target=self._watch, name="sandbox-watcher", daemon=True)
         self._watcher.start()
 
@@ -683,10 +684,12 @@ class Engine:
             sandbox = Sandbox(
                 spare, limits, folder, Layer.PID in self.layers, self._groups, self._end_later
             )
-        except BaseException:
+        except BaseException as error:
             spare.discard()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise SandboxError(f"a sandbox can't be opened: {error}") from error
             raise
         try:
             sandbox._enter(source)
@@ -728,7 +731,7 @@ class Engine:
             return Spare.from_descriptors(descriptors)
         except OSError as error:
             close_files(descriptors)
-            raise SandboxError(f"a child can't be told: {error}") from error
+            raise SandboxError(f"a child can't be found: {error}") from error
 
     def _ask_for_child(self) -> tuple[int, ...]:
         if self._channel is None:

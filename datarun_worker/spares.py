@@ -3,8 +3,8 @@
 What a sandbox needs before its submission is known takes as long as a quick fold: the fork, the
 namespaces and mounts. So when a fold has run, a thread of the worker has the child for the next one
 made, while the result is delivered: then there is time, as the worker waits for the API, and that
-for its disk. While a fold runs no child is kept in memory, and none is made, which
-would hold up the folds of other workers. A child runs nothing until it is told what for.
+for its disk. While a fold runs no child is kept in memory, and none is made, which would hold up
+the folds of other workers. A child runs nothing until it is told what for.
 """
 
 import contextlib

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -6,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -534,8 +536,9 @@ with engine.open_sandbox({"main.py": source}) as sandbox:
 """
 
 
-@pytest.mark.parametrize("level", [Isolation.FULL, Isolation.NONE])
-def test_nothing_outlives_the_worker_however_it_dies(level: Isolation) -> None:
+@pytest.mark.parametrize(("level", "n_zygotes"), [(Isolation.FULL, 2), (Isolation.NONE, 1)])
+def test_nothing_outlives_the_worker_however_it_dies(level: Isolation, n_zygotes: int) -> None:
+    """A zygote with a PID namespace has a process that only waits for it."""
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, level],
         env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -545,8 +548,25 @@ def test_nothing_outlives_the_worker_however_it_dies(level: Isolation) -> None:
     assert worker.stdout is not None
     with worker.stdout:
         tree = [int(word) for word in worker.stdout.readline().split()]
-    assert len(tree) >= 3
+    # And the child, with what it left behind.
+    assert len(tree) >= n_zygotes + 2
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
 
     wait_until(lambda: not any(map(is_alive, tree)))
+
+
+def test_a_machine_without_room_for_a_sandbox_is_our_fault(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that hears so takes nothing until it is over, instead of ending."""
+
+    def refuse() -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pipe", refuse)
+        with pytest.raises(SandboxError, match="can't be opened"):
+            engine.open_sandbox({})
+
+    engine.open_sandbox({}).close()
