@@ -6,6 +6,7 @@ reads a job ends the worker. So a job is read by its few fields that we use, and
 exactly one of ours is logged and dropped.
 """
 
+import contextlib
 import inspect
 import json
 import logging
@@ -129,19 +130,13 @@ class OurQueue(Queue):
         cls, queue_keys: Sequence[str], timeout: int | None, connection: Redis | None = None
     ) -> tuple[Any, Any] | None:
         """Take the first job of the first queue that has one, as RQ does."""
-        if timeout is not None or connection is None:
-            taken: tuple[Any, Any] | None = super().lpop(queue_keys, timeout, connection)
-            return taken
-        try:
-            found: Any = connection.lmpop(len(queue_keys), *queue_keys, direction="LEFT")
-        except ResponseError:
+        if timeout is None and connection is not None:
             # Redis has it since version 7.
-            taken = super().lpop(queue_keys, timeout, connection)
-            return taken
-        if found is None:
-            return None
-        queue_key, (job_id,) = found
-        return queue_key, job_id
+            with contextlib.suppress(ResponseError):
+                found: Any = connection.lmpop(len(queue_keys), *queue_keys, direction="LEFT")
+                return None if found is None else (found[0], found[1][0])
+        taken: tuple[Any, Any] | None = super().lpop(queue_keys, timeout, connection)
+        return taken
 
 
 def _read_name(name: bytes | str) -> str:
