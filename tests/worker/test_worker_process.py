@@ -89,17 +89,18 @@ def test_a_stopped_worker_leaves_no_process(redis, start_worker):
         wait_until(lambda child=child: not is_alive(int(child)), "the zygote to end")
 
 
+def list_left(folder: Path) -> list[Path]:
+    """List the folders that workers have made below one."""
+    return [*folder.glob("datarun-scratch-*"), *folder.glob("cache-spool/*/worker-*")]
+
+
 def test_a_worker_that_is_stopped_while_it_starts_leaves_nothing(redis, start_worker, tmp_path):
     worker = start_worker()
-
-    def list_left() -> list[Path]:
-        return [*tmp_path.glob("datarun-scratch-*"), *tmp_path.glob("cache-spool/*/worker-*")]
-
-    wait_until(lambda: len(list_left()) == 2, "its folders")
+    wait_until(lambda: len(list_left(tmp_path)) == 2, "its folders")
 
     assert worker.stop() == 0
     assert "Listening on" not in worker.output
-    assert list_left() == []
+    assert list_left(tmp_path) == []
 
 
 def test_a_stop_waits_for_the_spool_that_is_being_opened(redis, tmp_path, monkeypatch):
@@ -124,7 +125,7 @@ def test_a_stop_waits_for_the_spool_that_is_being_opened(redis, tmp_path, monkey
         signal.signal(signal.SIGTERM, before)
 
     assert exit.value.code == 0
-    assert [*tmp_path.glob("datarun-scratch-*"), *tmp_path.glob("cache-spool/*/worker-*")] == []
+    assert list_left(tmp_path) == []
 
 
 def test_a_fold_outlives_an_outage_of_redis(platform, start_worker, own_redis):
