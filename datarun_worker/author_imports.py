@@ -5,6 +5,11 @@ The files lie in a package, so `from .helper import f` works by itself. Many aut
 `statistics.py` take the standard library's place for every library. So the name is looked up
 beside the importing file first, but only when the importing file is one of the author's.
 
+An `import` calls the `__import__` of its module's `__builtins__`, and the author's modules get
+built-ins of their own. Everybody else's stay as they are: Python carries out an import without a
+call at all while nobody has replaced `__import__`, and libraries have imports in functions that
+they call again and again: scikit-learn carries out thirty for each tree of a forest.
+
 The package's parent imports this module, so that a process started by the submission's own
 code (a loky worker that unpickles one of its classes) behaves the same.
 """
@@ -31,9 +36,7 @@ def install(package: str) -> None:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        importer = str((globals or {}).get("__name__", ""))
-        is_author = importer == package or importer.startswith(f"{package}.")
-        if level == 0 and is_author and _has_file(package, name.partition(".")[0]):
+        if level == 0 and _has_file(package, name.partition(".")[0]):
             module = importlib.import_module(f"{package}.{name}")
             if fromlist:
                 _import_submodules(module, fromlist)
@@ -42,8 +45,52 @@ def install(package: str) -> None:
             return sys.modules[f"{package}.{name.partition('.')[0]}"]
         return _import_as_python_does(name, globals, locals, fromlist or (), level)
 
-    builtins.__import__ = import_for_author
+    _author_builtins.update(vars(builtins), __import__=import_for_author)
+    builtins.__class__ = _Builtins
+    sys.meta_path.insert(0, _Finder(package))
     sys.meta_path.append(_LastResort(package))
+
+
+_author_builtins: dict[str, Any] = {}
+"""The built-ins of all modules of the author's."""
+
+
+class _Builtins(ModuleType):
+    """The module `builtins`: what is added to it or changed in it, the author's modules see too."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        _author_builtins[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        _author_builtins.pop(name, None)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules of a package as Python does, and gives them the author's built-ins."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if not f"{name}.".startswith(f"{self._package}."):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a module as Python does, but with the author's built-ins."""
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        module = ModuleType(spec.name)
+        vars(module)["__builtins__"] = _author_builtins
+        return module
 
 
 def _has_file(package: str, name: str) -> bool:

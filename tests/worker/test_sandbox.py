@@ -121,6 +121,36 @@ def test_a_file_named_like_a_library_is_the_authors_for_the_author_alone(engine:
     assert reply.value == {"result": [True, True, True]}
 
 
+def test_libraries_import_as_python_does(engine: Engine) -> None:
+    """Whatever stood in the place of `__import__` would slow down each import in a function."""
+    source = "import builtins\ndef run(): return repr(builtins.__import__)"
+
+    assert run(engine, source).value == {"result": "<built-in function __import__>"}
+
+
+def test_a_built_in_that_the_author_adds_is_known_in_all_files(engine: Engine) -> None:
+    source = """
+        import builtins, helper
+        def run():
+            builtins.two, builtins.len = 2, lambda _: 3
+            seen = [two, len(""), helper.see()]
+            del builtins.two
+            return [*seen, "two" in vars(builtins), helper.knows("two")]
+    """
+    source = "\n".join(line[8:] for line in source.splitlines())
+    helper = """
+        def see(): return [two, len("")]
+        def knows(name):
+            try: return eval(name) is not None
+            except NameError: return False
+    """
+    helper = "\n".join(line[8:] for line in helper.splitlines())
+
+    reply = run(engine, source, helper=helper)
+
+    assert reply.value == {"result": [2, 3, [2, 3], False, False]}
+
+
 def test_a_data_file_lies_beside_the_code(engine: Engine) -> None:
     source = b"from pathlib import Path\n"
     source += b"def run(): return (Path(__file__).parent / 'sub/words.txt').read_text()"
