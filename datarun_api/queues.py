@@ -39,6 +39,9 @@ JOB_TTL = 24 * 3600
 """Seconds for which Redis remembers a job that nobody ends, because the worker that took it from
 the queue was killed at that moment. Of one that waits longer the reconciler makes another."""
 
+N_FIRST_JOBS = 8
+"""Of many jobs so many go ahead: workers begin with them while Redis is told of the others."""
+
 FOLD_JOB = "fold-"
 """What the ids of folds' jobs begin with."""
 
@@ -138,7 +141,9 @@ class Queues:
             return
         queue = RQQueue(name, connection=self.connection, serializer=JSONSerializer)
         try:
-            queue.enqueue_many(jobs)
+            queue.enqueue_many(jobs[:N_FIRST_JOBS])
+            if len(jobs) > N_FIRST_JOBS:
+                queue.enqueue_many(jobs[N_FIRST_JOBS:])
         except RedisError as error:
             logger.warning(
                 "could not enqueue %d jobs on %s (%s); the reconciler will", len(jobs), name, error
