@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from datarun_worker.channel import close_files
 from datarun_worker.errors import WorkerError
+from datarun_worker.kernel import read_file
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _read_pid(pidfd: int) -> int:
     OSError
         If it is dead, or if this kernel doesn't tell.
     """
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
-        if line.startswith("Pid:"):
+    for line in read_file(f"/proc/self/fdinfo/{pidfd}").splitlines():
+        if line.startswith(b"Pid:"):
             return int(line.split()[1])
     raise OSError(f"this kernel doesn't tell the process of a pidfd, {os.uname().release}")
