@@ -105,6 +105,7 @@ def _load_claim() -> tuple[ORMOption, ORMOption]:
             SubmissionFold.state,
             SubmissionFold.attempt,
             SubmissionFold.lease_until,
+            SubmissionFold.n_losses,
         ),
         with_raw_data(
             [Submission.raw_data_id, Submission.hash_files, Submission.files],

@@ -78,10 +78,13 @@ class ClaimWish:
         The queue of the job that it holds.
     worker : str
         Its name.
+    ahead : bool
+        Whether it runs another fold until then.
     """
 
     queue: Queue
     worker: str
+    ahead: bool = False
 
 
 def get_fold(owner_id: int, databoard_sf_id: int) -> SubmissionFold:
@@ -105,15 +108,12 @@ def make_not_found(databoard_sf_id: int) -> NotFoundError:
     return NotFoundError(f"There is no fold {databoard_sf_id} in this account.")
 
 
-def claim_fold(queue: Queue, worker: str, resumes: bool = False) -> SubmissionFold | None:
+def claim_fold(wish: ClaimWish, resumes: bool = False) -> SubmissionFold | None:
     """Give a worker the fold of a queue whose turn it is.
 
     Parameters
     ----------
-    queue : Queue
-        The queue that the worker's job came from.
-    worker : str
-        The worker's name.
+    wish : ClaimWish
     resumes : bool, optional
         Whether it may have been given a fold without having heard of it; then that one comes again.
 
@@ -122,11 +122,11 @@ def claim_fold(queue: Queue, worker: str, resumes: bool = False) -> SubmissionFo
     SubmissionFold or None
         None if there is nothing to do.
     """
-    fold = find_given(worker) if resumes else None
+    fold = find_given(wish.worker) if resumes else None
     if fold is not None:
         fold.lease_until = func.now() + get_lease()
     else:
-        fold = _take_fold(queue, worker)
+        fold = _take_fold(wish)
     if fold is None:
         db.session.rollback()
     else:
@@ -134,13 +134,17 @@ def claim_fold(queue: Queue, worker: str, resumes: bool = False) -> SubmissionFo
     return fold
 
 
-def _take_fold(queue: Queue, worker: str) -> SubmissionFold | None:
+def _take_fold(wish: ClaimWish) -> SubmissionFold | None:
     """Claim a fold, without the commit.
 
     What is written goes in one statement, past the session, as it is the commonest of all.
     """
-    fold = take_next(queue, worker)
+    fold = take_next(wish.queue, wish.worker)
     if fold is None or decide(Event.CLAIM, fold.status) is not Act.RUN:
+        return None
+    if wish.ahead and fold.n_losses > 0:
+        # A worker that dies loses what it has claimed ahead, too. So that costs a fold one of its
+        # attempts at most, whatever it is that the others die of.
         return None
     db.session.execute(
         _make_start(get_lease()),
@@ -148,9 +152,9 @@ def _take_fold(queue: Queue, worker: str) -> SubmissionFold | None:
             "of_owner": fold.owner_id,
             "of_fold": fold.databoard_sf_id,
             "of_attempt": fold.attempt,
-            "of_priority": queue.priority,
-            "from_queue": queue,
-            "for_worker": worker,
+            "of_priority": wish.queue.priority,
+            "from_queue": wish.queue,
+            "for_worker": wish.worker,
             "of_source": fold.submission.hash_files,
         },
     )
@@ -323,7 +327,7 @@ def finish_fold(
             pass
         case _:
             raise ConflictError(ATTEMPT_OVER)
-    claimed = _take_fold(wish.queue, wish.worker) if wish else None
+    claimed = _take_fold(wish) if wish else None
     db.session.commit()
     enqueue_queued([fold])
     if fold.submission.raw_data.metrics:

@@ -926,6 +926,9 @@ class HealthSchema(ma.Schema):
 # What compute machines send and get.
 
 
+AHEAD = describe("The worker runs another fold until then; none is given that was lost.", False)
+
+
 class FoldClaimInputSchema(ma.Schema):
     """A worker asks for the fold that its job names."""
 
@@ -937,6 +940,7 @@ class FoldClaimInputSchema(ma.Schema):
         load_default=False,
         metadata=describe("Give what was given before, as the answer may have been lost.", False),
     )
+    ahead = Flag(load_default=False, metadata=dict(AHEAD))
 
 
 class HeartbeatInputSchema(ma.Schema):
@@ -1067,10 +1071,11 @@ class ClaimWishSchema(ma.Schema):
         Queue, by_value=True, metadata=describe("The queue of the job that the worker holds.")
     )
     worker = Text(metadata=describe("The worker's name.", "worker-1"))
+    ahead = fields.Boolean(truthy={"true"}, falsy={"false"}, metadata=dict(AHEAD))
 
     @ma.validates_schema
     def _check_both(self, data: dict[str, Any], **kwargs: Any) -> None:
-        if len(data) == 1:
+        if data and not {"queue", "worker"} <= data.keys():
             raise ValidationError("Give both queue and worker, or neither.", next(iter(data)))
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from datarun_api.extensions import db
 from datarun_api.fold_queue import is_queued
@@ -40,7 +40,14 @@ def note_worker(account_id: int, payload: dict[str, Any]) -> None:
 
 def list_workers() -> list[dict[str, Any]]:
     """Show all workers, those heard last first."""
-    running = select(Attempt).where(Attempt.ended_at.is_(None)).subquery()
+    # Of those that a worker holds the first is running, and the next one is claimed ahead.
+    running = (
+        select(Attempt)
+        .where(Attempt.ended_at.is_(None))
+        .ext(distinct_on(Attempt.worker))
+        .order_by(Attempt.worker, Attempt.started_at)
+        .subquery()
+    )
     query = (
         select(Worker, is_live(), running.c.owner_id, running.c.databoard_sf_id, running.c.number)
         .outerjoin(running, running.c.worker == Worker.name)

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The number of what workers and the API say to each other. It goes up with every change that the
 other side, a release older, wouldn't understand; sides with different numbers don't work together,
 and say which one to upgrade."""

@@ -132,6 +132,8 @@ class Span(StrEnum):
     """From the request's arrival at the API until the fold is written."""
     PICK_UP = "pick_up"
     """Until a worker gets it: the commit, the job on Redis, the wait for a free worker."""
+    AHEAD = "ahead"
+    """Until the fold is over that this worker ran meanwhile; only of one claimed ahead."""
     INPUTS = "inputs"
     """Until the worker has all files at hand and the labels are cut to the train rows."""
     START = "start"

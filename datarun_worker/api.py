@@ -157,19 +157,40 @@ class Api:
         ApiError
             If the API refuses, or the worker stops.
         """
+
+        def claim() -> FoldClaim | None:
+            more = {"resumes": True} if self._may_have_fold else {}
+            return self._claim_fold(owner, databoard_sf_id, queue, **more)
+
+        return self._wait_for(claim, repeats_lost=True)
+
+    def claim_ahead(self, owner: int, databoard_sf_id: int, queue: str) -> FoldClaim | None:
+        """Ask for a fold to run after the one that this worker runs; sent once.
+
+        Returns
+        -------
+        FoldClaim or None
+            None if there is nothing to do for a worker that is busy.
+
+        Raises
+        ------
+        ApiError
+            If the API can't be reached or refuses.
+        """
+        return self._claim_fold(owner, databoard_sf_id, queue, ahead=True)
+
+    def _claim_fold(
+        self, owner: int, databoard_sf_id: int, queue: str, **more: bool
+    ) -> FoldClaim | None:
         body = {
             "owner": owner,
             "databoard_sf_id": databoard_sf_id,
             "queue": queue,
             "worker": self._worker_name,
+            **more,
         }
-
-        def claim() -> dict[str, Any] | None:
-            wish = {**body, "resumes": True} if self._may_have_fold else body
-            with self._noting_loss():
-                return self._post("folds/claim/", wish)
-
-        answer = self._wait_for(claim, repeats_lost=True)
+        with self._noting_loss():
+            answer = self._post("folds/claim/", body)
         return None if answer is None else FoldClaim.from_wire(answer)
 
     def claim_split(self, raw_data: int, attempt: int) -> SplitClaim | None:
@@ -312,7 +333,9 @@ class Api:
             raise ApiError("The API doesn't say how much of the log it has.")
         return length
 
-    def send_result(self, path: str, body: bytes, queue: str | None = None) -> ResultAnswer:
+    def send_result(
+        self, path: str, body: bytes, queue: str | None = None, ahead: bool = False
+    ) -> ResultAnswer:
         """Send a result, whole or not at all; sent once.
 
         Parameters
@@ -323,6 +346,8 @@ class Api:
             JSON.
         queue : str, optional
             For a fold's result: where the next fold is claimed from, as by `claim_fold`.
+        ahead : bool, optional
+            Whether it is claimed as by `claim_ahead`.
 
         Raises
         ------
@@ -335,10 +360,10 @@ class Api:
         """
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
         headers = {"Content-Type": "application/json", "Repr-Digest": f"sha-256=:{digest}:"}
-        wish = (
-            "" if queue is None else f"?{urlencode({'queue': queue, 'worker': self._worker_name})}"
-        )
-        address = f"{path}/result/{wish}"
+        address = f"{path}/result/"
+        if queue is not None:
+            wish = {"queue": queue, "worker": self._worker_name, "ahead": str(ahead).lower()}
+            address += f"?{urlencode(wish)}"
         with self._noting_loss() if queue is not None else contextlib.nullcontext():
             answer = self._request("POST", address, _read_json, body, headers)
         claim = (answer or {}).get("claim")

@@ -57,10 +57,6 @@ class FoldJob:
     queue: str
 
 
-TakeJob = Callable[[], FoldJob | None]
-"""Takes the next job from Redis, if there is one and it is a fold's."""
-
-
 @dataclass(frozen=True)
 class Delivered:
     """What came of a delivery besides.
@@ -96,14 +92,8 @@ class Delivery:
         self._spool = spool
         self._is_stopping = is_stopping
 
-    def deliver(
-        self,
-        path: str,
-        result: Mapping[str, Any],
-        take_job: TakeJob | None = None,
-        laps: Laps | None = None,
-    ) -> Delivered:
-        """Deliver a result.
+    def keep(self, path: str, result: Mapping[str, Any], laps: Laps | None = None) -> KeptResult:
+        """Keep a result, which is then to be delivered.
 
         Parameters
         ----------
@@ -111,20 +101,35 @@ class Delivery:
             The attempt's, as of `Claim.path`.
         result : mapping
             As the API takes it.
-        take_job : callable, optional
-            Takes another fold's job if there is one; what it wakes for is claimed with the result.
         laps : Laps, optional
             Of a fold; goes with the result.
         """
         if laps is not None:
             laps.end(Span.COLLECT)
             result = {**result, "timings": laps.spans}
-        body = json.dumps(result).encode()
-        kept = self._spool.keep(path, body)
-        # Only now, as that may take long if Redis hangs.
+        return self._spool.keep(path, json.dumps(result).encode())
+
+    def deliver(
+        self,
+        kept: KeptResult,
+        take_job: Callable[[], FoldJob | None] | None = None,
+        ahead: bool = False,
+    ) -> Delivered:
+        """Deliver a result.
+
+        Parameters
+        ----------
+        kept : KeptResult
+        take_job : callable, optional
+            Takes another fold's job if there is one; what it wakes for is claimed with the result.
+            May take long if Redis hangs.
+        ahead : bool, optional
+            Whether a fold runs meanwhile. Then an answer without a claim leaves the job as it is:
+            there may be something to do once this worker is free.
+        """
         job = take_job() if take_job is not None else None
         try:
-            answer = self._send(kept, body, job)
+            answer = self._send(kept, job, ahead)
         except ApiError as error:
             # It may have to wait for long.
             self._spool.sync(kept)
@@ -135,7 +140,8 @@ class Delivery:
             # A refused result left an apology behind.
             self._deliver_kept()
             return Delivered(job)
-        return Delivered(job, job is not None, answer.claim)
+        has_claimed = job is not None and (answer.claim is not None or not ahead)
+        return Delivered(job, has_claimed, answer.claim)
 
     def deliver_all(self) -> None:
         """Deliver all that is kept, that of dead workers too.
@@ -150,7 +156,7 @@ class Delivery:
         while results := self._spool.list_results():
             try:
                 for result in results:
-                    self._send(result, result.read())
+                    self._send(result)
                     pause = FIRST_PAUSE
             except ApiError as error:
                 if self._is_stopping.wait(_choose_pause(error, pause, len(results))):
@@ -158,7 +164,7 @@ class Delivery:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _send(
-        self, result: KeptResult, body: bytes, job: FoldJob | None = None
+        self, result: KeptResult, job: FoldJob | None = None, ahead: bool = False
     ) -> ResultAnswer | None:
         """Send a result once; it stays where it is if it can't be delivered now.
 
@@ -168,8 +174,10 @@ class Delivery:
             None if it wasn't taken.
         """
         answer = None
+        body = result.read()
+        queue = None if job is None else job.queue
         try:
-            answer = self._api.send_result(result.path, body, None if job is None else job.queue)
+            answer = self._api.send_result(result.path, body, queue, ahead)
         except AttemptLostError as error:
             logger.warning("%s is dropped: %s", result.path, error)
         except ApiRefusalError as error:

@@ -654,6 +654,11 @@ class Engine:
                 raise
             return self._open(source, limits)
 
+    def prepare(self) -> None:
+        """Have the child for the next sandbox made, as there will be one at once."""
+        if self._is_started:
+            self._spares.prepare()
+
     def open_input(self, path: Path) -> int:
         """Open a file of the cache folder for a sandbox to read; the caller closes it.
 
@@ -668,8 +673,7 @@ class Engine:
     def _end_later(self, sandbox: Sandbox) -> None:
         """Take a killed sandbox; while it dies, and its result is on its way, the next is made."""
         self._ending.append(sandbox)
-        if self._is_started:
-            self._spares.prepare()
+        self.prepare()
 
     def _close_ending(self) -> None:
         """Wait for the sandboxes that were ended; mostly they have died long since."""

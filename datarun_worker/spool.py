@@ -41,7 +41,7 @@ class KeptResult:
     file : Path or None
         Where its body is; None if the disk couldn't take it.
     body : bytes
-        JSON; empty if it is in a file.
+        JSON; empty if it is only in a file.
     """
 
     path: str
@@ -50,7 +50,7 @@ class KeptResult:
 
     def read(self) -> bytes:
         """Read its body."""
-        return self.body if self.file is None else self.file.read_bytes()
+        return self.body if self.body or self.file is None else self.file.read_bytes()
 
 
 class Spool:
@@ -108,7 +108,7 @@ class Spool:
             self._in_memory[path] = kept
             return kept
         self._in_memory.pop(path, None)
-        return KeptResult(path, file)
+        return KeptResult(path, file, body)
 
     def sync(self, result: KeptResult) -> None:
         """Have a kept result survive a power cut, if the disk can do that."""

@@ -1,8 +1,7 @@
 """The work horse: the trusted code that carries out one job.
 
 It claims the job from the API, brings the inputs together, has a sandbox do the work, and
-delivers what it came to. With a fold's result it asks for the next claim, if the worker finds
-another fold's job, and goes on with that (`WorkHorse.run_fold`).
+delivers what it came to. Folds follow one another, as `fold_series` tells.
 
 Whose fault a failure is decides its way: what a submission or a data set did wrong is a result;
 what we, the machine or the API did wrong is a `platform_error`, and the API has it tried again. An
@@ -27,7 +26,7 @@ from datarun_worker.attempts import Attempt
 from datarun_worker.cache import Cache, FetchFile, Folder, hash_file
 from datarun_worker.claims import Claim, FileEntry, FoldClaim, ScoredFold, ScoringClaim, SplitClaim
 from datarun_worker.config import Settings
-from datarun_worker.delivery import Delivered, Delivery, FoldJob, TakeJob
+from datarun_worker.delivery import Delivery, FoldJob
 from datarun_worker.disk import find_full
 from datarun_worker.errors import (
     ApiError,
@@ -39,6 +38,7 @@ from datarun_worker.errors import (
     WorkerError,
 )
 from datarun_worker.fold_run import FoldRun, check_train_rows, open_inputs
+from datarun_worker.fold_series import FinishedFold, FoldSeries, TakeJob
 from datarun_worker.heartbeat import Heartbeat
 from datarun_worker.laps import Laps
 from datarun_worker.limits import make_limits
@@ -115,6 +115,7 @@ class WorkHorse:
         self._cache = Cache(settings.cache, settings.cache_size, engine.open_input)
         self._api = Api(settings, worker_name, self._is_stopping)
         self._delivery = Delivery(self._api, spool, self._is_stopping)
+        self._series = FoldSeries(self._api, self._delivery, self)
         self._heartbeat = Heartbeat(self._api, queues, engine.isolation, settings.cache)
         self._lock = threading.Lock()
         self._attempt: Attempt | None = None
@@ -131,6 +132,7 @@ class WorkHorse:
     def close(self) -> None:
         """Close the connections to the API; what isn't delivered stays in the spool."""
         self._heartbeat.stop()
+        self._series.close()
         self._api.close()
         self._spool.close()
 
@@ -162,7 +164,7 @@ class WorkHorse:
                 is_full = True
             self._is_stopping.wait(PATROL)
 
-    def give_back(self, reason: str) -> None:
+    def give_back_all(self, reason: str) -> None:
         """Give back the attempt that runs, and any that comes; any thread may call it."""
         with self._lock:
             self._giving_back = reason
@@ -194,8 +196,8 @@ class WorkHorse:
         ----------
         queue : str
             Where the job was taken from.
-        take_job : callable, optional
-            Takes the next job if it is a fold's; called when a result is about to be delivered.
+        take_job : TakeJob, optional
+            Takes the jobs of the folds that follow the first.
         """
         token = _current.set(self)
         self._queue, self._take_job = queue, take_job or _take_none
@@ -207,14 +209,13 @@ class WorkHorse:
     def may_go_on(self) -> bool:
         """Tell, without waiting, whether another job may be taken."""
         return (
-            not self._is_stopping.is_set()
-            and not self._is_in_doubt
+            self.may_begin()
             and self._heartbeat.wait_until_heard(0)
             and self._find_full_disk() is None
         )
 
     def run_fold(self, owner: int, databoard_sf_id: int) -> None:
-        """Run a fold, from its claim to its result, and the folds that are claimed with results.
+        """Run a fold, from its claim to its result, and those that follow it.
 
         Parameters
         ----------
@@ -226,30 +227,29 @@ class WorkHorse:
         ApiError
             If the API can't be reached or refuses.
         """
-        job: FoldJob | None = FoldJob(owner, databoard_sf_id, self._queue)
-        delivered: Delivered | None = None
-        while job is not None:
-            if delivered is None or not delivered.has_claimed:
-                with self._claiming():
-                    claim = self._api.claim_fold(job.owner, job.databoard_sf_id, job.queue)
-            else:
-                claim = delivered.claim
-            if claim is None:
-                logger.info("fold %d of account %d: nothing to do", job.databoard_sf_id, job.owner)
-                return
-            self._queue = job.queue
-            delivered = self._run_claimed(claim)
-            job = delivered.job
+        with self._claiming():
+            self._series.run(FoldJob(owner, databoard_sf_id, self._queue), self._take_job)
 
-    def _run_claimed(self, claim: FoldClaim) -> Delivered:
-        """Run a claimed fold; says which job was taken meanwhile, and what it was given."""
-        delivered = Delivered()
-        with self._attempting(claim) as attempt:
-            laps = Laps()
-            result = self._try_fold(claim, attempt, laps)
-            delivered = self._delivery.deliver(claim.path, result.to_wire(), self._take_job, laps)
-            logger.info("%s: %s", claim.path, result.failure_kind or "tested")
-        return delivered
+    def run_claimed(self, claim: FoldClaim, queue: str, laps: Laps) -> FinishedFold | None:
+        """Run a claimed fold and keep its result; None if its attempt was dropped."""
+        self._queue = queue
+        finished = None
+        with contextlib.ExitStack() as holding:
+            attempt = holding.enter_context(Attempt(self._api, claim))
+            with self._running(attempt):
+                result = self._try_fold(claim, attempt, laps)
+                kept = self._delivery.keep(claim.path, result.to_wire(), laps)
+                words = result.failure_kind or "tested"
+                finished = FinishedFold(kept, holding.pop_all(), words)
+        return finished
+
+    def may_begin(self) -> bool:
+        """Tell whether a fold may be begun with, by what this worker knows of itself."""
+        return not (self._is_stopping.is_set() or self._is_in_doubt)
+
+    def prepare(self) -> None:
+        """Have the sandbox made for the fold that follows."""
+        self._engine.prepare()
 
     def run_split(self, raw_data: int, attempt: int) -> None:
         """Split a data set, from its claim to its result; errors as of `run_fold`."""
@@ -258,9 +258,9 @@ class WorkHorse:
         if claim is None:
             logger.info("split %d of data set %d: nothing to do", attempt, raw_data)
             return
-        with self._attempting(claim) as running:
+        with Attempt(self._api, claim) as running, self._running(running):
             result = self._try_split(claim, running)
-            self._delivery.deliver(claim.path, result.to_wire())
+            self._delivery.deliver(self._delivery.keep(claim.path, result.to_wire()))
             logger.info("%s: %s", claim.path, result.error or "done")
 
     def run_scoring(self, owner: int, databoard_s: int, attempt: int) -> None:
@@ -270,9 +270,9 @@ class WorkHorse:
         if claim is None:
             logger.info("scores %d of submission %d: nothing to do", attempt, databoard_s)
             return
-        with self._attempting(claim) as running:
+        with Attempt(self._api, claim) as running, self._running(running):
             result = self._try_scoring(claim, running)
-            self._delivery.deliver(claim.path, result.to_wire())
+            self._delivery.deliver(self._delivery.keep(claim.path, result.to_wire()))
             logger.info("%s: %s", claim.path, result.error or "done")
 
     @contextlib.contextmanager
@@ -285,26 +285,26 @@ class WorkHorse:
             raise
 
     @contextlib.contextmanager
-    def _attempting(self, claim: Claim) -> Iterator[Attempt]:
-        """Hold an attempt's lease; when it is dropped, tell the API what it should know."""
-        with Attempt(self._api, claim) as attempt:
+    def _running(self, attempt: Attempt) -> Iterator[None]:
+        """Let an attempt be dropped while it runs, and tell the API then what it should know."""
+        with self._lock:
+            self._attempt = attempt
+            if self._giving_back is not None:
+                attempt.give_back(self._giving_back)
+        try:
+            yield
+        except AttemptLostError as error:
+            logger.warning("%s is dropped: %s", attempt.claim.path, error)
+        except AttemptReleasedError as error:
+            # Before anything is taken again: what made us give this back may hold for it, too.
+            self._heartbeat.doubt()
+            self.give_back(attempt.claim, str(error))
+        finally:
             with self._lock:
-                self._attempt = attempt
-                if self._giving_back is not None:
-                    attempt.give_back(self._giving_back)
-            try:
-                yield attempt
-            except AttemptLostError as error:
-                logger.warning("%s is dropped: %s", claim.path, error)
-            except AttemptReleasedError as error:
-                self._release(claim, str(error))
-            finally:
-                with self._lock:
-                    self._attempt = None
+                self._attempt = None
 
-    def _release(self, claim: Claim, reason: str) -> None:
-        # Before anything is taken again: what made us give this back may hold for the next, too.
-        self._heartbeat.doubt()
+    def give_back(self, claim: Claim, reason: str) -> None:
+        """Give an attempt back to the API, uncharged; any thread may call it."""
         try:
             self._api.release(claim, reason)
         except ApiError as error:
@@ -470,5 +470,5 @@ def _blame_platform(error: Exception, attempt: Attempt) -> str:
     return f"The platform failed, not the submission ({type(error).__name__})."
 
 
-def _take_none() -> None:
+def _take_none(*, ends_one: bool, ahead: bool) -> None:
     """Take no other job."""

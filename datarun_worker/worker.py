@@ -4,10 +4,10 @@ RQ's own classes wouldn't do. `Worker` forks for each job, which costs more than
 `SimpleWorker` sends no heartbeat while a job runs; both end when Redis is away for half a minute,
 take commands from whoever can publish on Redis, and run any function that a job names.
 
-One fold after the other: before the work horse delivers a result the worker takes the next job, so
-that one request brings the result and claims the next fold (`_take_fold_job`). Every job is still
-taken from Redis, in RQ's order; only what RQ would write about a job that is over in no time isn't
-written (`_Held`).
+One fold after the other: the work horse asks for the next job whenever one request can bring a
+result and claim a fold (`fold_series`), so that a worker may hold the jobs of two folds. Every job
+is still taken from Redis, in RQ's order (`_take_fold_job`); only what RQ would write about a job
+that is over in no time isn't written (`_Held`).
 
 Threads: jobs run in the main thread, which also gets the signals. While a long one runs, a second
 thread sends RQ's heartbeats to Redis. Those to the API (`heartbeat`), the lease's (`attempts`), the
@@ -17,6 +17,7 @@ Stopping: on SIGTERM or SIGINT a worker ends; a job that runs may be finished wi
 seconds, and is given back then, or at once on a second signal (`stopping`).
 """
 
+import collections
 import contextlib
 import inspect
 import logging
@@ -63,12 +64,13 @@ HEARTBEAT_INTERVAL = 10
 WAIT_FOR_JOB = 10
 """Seconds that a worker waits for a job before it looks at itself again."""
 
-GO_ON = 1.0
+GO_ON = 5.0
 """Seconds for which one job follows the other; then RQ's own loop has its turn, which looks after
 more: whether workers are suspended, what of Redis must be cleaned up, whether there is room."""
 
-BOOKS_AFTER = 1.0
-"""Seconds that a job runs before Redis is told that it does."""
+BOOKS_AFTER = 3.0
+"""Seconds for which a job is held before Redis is told that it runs; a fold's may wait for one of
+them."""
 
 QUICK_TIMEOUT = 2.0
 """Seconds that Redis may take to say whether there is another job."""
@@ -128,7 +130,10 @@ class Worker(BaseWorker):
         self._stopped_at: float | None = None
         self._is_busy = False
         self._is_counting = False
-        self._held: _Held | None = None
+        # Those of the folds that run or are claimed ahead, the oldest first.
+        self._held: collections.deque[_Held] = collections.deque()
+        # One that isn't a fold's, and waits until they are over.
+        self._put_off: _Held | None = None
         self._go_on_until = 0.0
 
     @property
@@ -176,7 +181,7 @@ class Worker(BaseWorker):
                 self.queue_names(),
                 self._stopper.is_stopping,
             )
-            self._stopper.start(self._work_horse.give_back)
+            self._stopper.start(self._work_horse.give_back_all)
             super().bootstrap(*args, **options)
             self._work_horse.start()
             # From now on `teardown` sees to that.
@@ -234,37 +239,41 @@ class Worker(BaseWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Carry out one job in this process, and those that the work horse goes on to."""
         self._is_busy = True
-        self._held = _Held(self, job, queue)
+        self._put_off = _Held(self, job, queue)
         self._go_on_until = time.monotonic() + GO_ON
         try:
-            while self._held is not None:
-                held, self._held = self._held, None
+            while self._put_off is not None:
+                held, self._put_off = self._put_off, None
                 self._execute(held)
         finally:
             self._is_busy = False
 
     def _execute(self, held: "_Held") -> None:
         """Carry out a job; of folds' jobs also those that `_take_fold_job` takes meanwhile."""
-        self._current = held.begin()
+        self._held.append(held.begin())
         try:
             with self._require_work_horse().serving(held.queue.name, self._take_fold_job):
                 held.job.func(*held.job.args, **held.job.kwargs)
         except Exception as error:
             # The edge of a job, whichever of them it was.
-            self._current.fail(error)
+            while self._held:
+                self._held.popleft().fail(error)
         else:
-            self._current.succeed()
+            while self._held:
+                self._held.popleft().succeed()
 
-    def _take_fold_job(self) -> FoldJob | None:
-        """Take the next job for the work horse, which is about to deliver what it came to.
+    def _take_fold_job(self, *, ends_one: bool, ahead: bool) -> FoldJob | None:
+        """Take the next job for the work horse, see `fold_series.TakeJob`.
 
-        So a result and the next claim go in one request. None if there is no job, if this worker
-        should take none, or if the next one is no fold's; that one comes after this.
+        None if there is no job, if this worker should take none, or if the next one is no fold's;
+        that one comes after this.
         """
         if not self._may_go_on():
             return None
         found = None
         with self.surviving("take the next job"):
+            if ahead and not self._has_plenty():
+                return None
             found = self.queue_class.dequeue_any(
                 self._ordered_queues,
                 None,
@@ -277,17 +286,28 @@ class Worker(BaseWorker):
             return None
         held = _Held(self, *found)
         if held.job.func is not tasks.train_test_submission_fold:
-            self._held = held
+            self._put_off = held
             return None
-        # What Redis is told of the one before is one result early, and says nothing of the fold.
-        self._current.succeed()
-        self._current = held.begin()
+        if ends_one:
+            # What Redis is told of it is one result early, and says nothing of the fold.
+            self._held.popleft().succeed()
+        self._held.append(held.begin())
         owner, databoard_sf_id = _read_ids(held.job)
         return FoldJob(owner, databoard_sf_id, held.queue.name)
+
+    def _has_plenty(self) -> bool:
+        """Tell whether more jobs wait than there are workers that could take them."""
+        with self._quick_connection.pipeline(transaction=False) as pipeline:
+            for queue in self.queues:
+                pipeline.llen(queue.key)
+                pipeline.scard(worker_registration.WORKERS_BY_QUEUE_KEY % queue.name)
+            counts = pipeline.execute()
+        return sum(counts[::2]) > max(counts[1::2])
 
     def _may_go_on(self) -> bool:
         return not (
             self._stop_requested
+            or self._put_off is not None
             or self._is_counting
             or time.monotonic() > self._go_on_until
             or not self._require_work_horse().may_go_on()

@@ -161,7 +161,8 @@ class FoldClaim(MethodView):
     @blueprint.alt_response(204, description="There is nothing to do.")
     def post(self, payload: dict[str, Any]) -> Response:
         """Claim a fold of the queue of a job; it need not be the one that the job names."""
-        fold = claim_fold(payload["queue"], payload["worker"], payload["resumes"])
+        wish = ClaimWish(payload["queue"], payload["worker"], payload["ahead"])
+        fold = claim_fold(wish, payload["resumes"])
         if fold is None:
             return Response(status=204)
         return jsonify(dump_fold_claim(fold, current_app.config["LEASE"]))
@@ -259,7 +260,7 @@ class FoldResult(MethodView):
         The same result may be delivered twice.
         """
         check_digest()
-        claim = ClaimWish(wish["queue"], wish["worker"]) if wish else None
+        claim = ClaimWish(**wish) if wish else None
         fold = finish_fold(owner, databoard_sf_id, attempt, payload, claim)
         claimed = None if fold is None else dump_fold_claim(fold, current_app.config["LEASE"])
         return jsonify(claim=claimed)

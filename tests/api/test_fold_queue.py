@@ -8,9 +8,9 @@ from datarun_api.models import SubmissionFold
 from tests.api.payloads import beat, expire_leases, make_failure, make_fold, post_result, prepare
 
 
-def claim(worker, queue="low", name="w1"):
+def claim(worker, queue="low", name="w1", **wishes):
     """Claim whatever is next, and say whose and which fold it is."""
-    payload = {"owner": 0, "databoard_sf_id": 0, "queue": queue, "worker": name}
+    payload = {"owner": 0, "databoard_sf_id": 0, "queue": queue, "worker": name, **wishes}
     response = worker.post("worker/folds/claim/", payload)
     if response.status_code == 204:
         return None
@@ -113,3 +113,16 @@ def test_what_is_the_submissions_fault_is_never_tried_again(platform, worker, ki
 
     assert claim(worker) is None
     assert platform.get("submissionfold/1/").json["failure_kind"] == kind
+
+
+def test_a_fold_that_was_lost_is_given_to_nobody_who_is_busy(platform, worker, reconciler):
+    """Whatever its worker died of, the next one begins with it at once."""
+    post_folds(platform, worker, [1])
+    assert claim(worker, ahead=True) == (platform.id, 1)
+    expire_leases()
+    beat(worker, "w2")
+    reconciler.apply_rules()
+
+    assert claim(worker, name="w2", ahead=True) is None
+
+    assert claim(worker, name="w2") == (platform.id, 1)

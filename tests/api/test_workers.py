@@ -41,6 +41,18 @@ def test_a_worker_is_known_by_what_it_tells(platform, worker):
     assert rows["w1"]["fold"] == {"owner": platform.id, "databoard_sf_id": 11, "attempt": 1}
 
 
+def test_of_two_folds_that_a_worker_holds_the_first_is_running(platform, worker):
+    beat(worker, "w1")
+    raw_data = prepare(platform, worker)
+    for number in (12, 11):
+        platform.post("submissionfold/", make_fold(raw_data, number=number))
+        claim_fold(worker, platform, number, ahead=number == 11)
+
+    (row,) = platform.get("workers/").json
+
+    assert row["fold"]["databoard_sf_id"] == 12
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("worker", ""), ("queues", []), ("free_disk", -1), ("free_memory", "much"), ("mood", "fine")],

@@ -41,8 +41,8 @@ def post_split(platform, raw_data: int) -> None:
     assert answer.status_code == 201, answer.json
 
 
-def post_fold(platform, raw_data: int, source: str = FOREST, number: int = 10, rows=50) -> None:
-    payload = {
+def make_fold(raw_data: int, source: str = FOREST, number: int = 10, rows: int = 50):
+    return {
         "databoard_sf_id": number,
         "databoard_s_id": number,
         "train_is": encode_indices(np.arange(rows)),
@@ -50,7 +50,17 @@ def post_fold(platform, raw_data: int, source: str = FOREST, number: int = 10, r
         "raw_data": raw_data,
         "files": {"classifier.py": encode_bytes(source.encode())},
     }
-    answer = platform.post("submissionfold/", payload)
+
+
+def post_fold(platform, raw_data: int, source: str = FOREST, number: int = 10, rows=50) -> None:
+    answer = platform.post("submissionfold/", make_fold(raw_data, source, number, rows))
+    assert answer.status_code == 201, answer.json
+
+
+def post_folds(platform, raw_data: int, sources: dict[int, str]) -> None:
+    """Post folds at once, which wait in this order."""
+    folds = [make_fold(raw_data, source, number) for number, source in sources.items()]
+    answer = platform.post("submissionfold/", folds)
     assert answer.status_code == 201, answer.json
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from datarun_api.embedded import find_free_port
+from datarun_client import PROTOCOL, PROTOCOL_HEADER
 from datarun_client.codec import encode_indices
 from datarun_client.states import FailureKind, State
 from datarun_worker.api import Api
@@ -157,7 +158,7 @@ def test_every_call_names_the_protocol(api, server, claim):
     api.report_phase(claim, State.TRAINED)
     api.send_result(claim.path, b"{}")
 
-    assert [request.headers["Datarun-Protocol"] for request in server.requests] == ["1"] * 4
+    assert [r.headers["Datarun-Protocol"] for r in server.requests] == [str(PROTOCOL)] * 4
 
 
 def list_wishes(server) -> list[bool]:
@@ -239,7 +240,7 @@ def test_a_worker_that_stops_does_not_wait_for_a_claim(server):
 def test_another_release_refuses_only_until_the_upgrade(api, server, claim):
     """So a result is kept until then; a refusal of the same release is for good."""
     body = b'{"error": "Upgrade the worker."}'
-    server.answers = [Answer(400, body, {"Datarun-Protocol": "2"}), Answer(400, body)]
+    server.answers = [Answer(400, body, {PROTOCOL_HEADER: str(PROTOCOL + 1)}), Answer(400, body)]
 
     with pytest.raises(ProtocolError, match="Upgrade the worker"):
         api.send_result(claim.path, b"{}")

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,10 @@ def delivery(server, spool, is_stopping):
     api.close()
 
 
+def deliver(delivery: Delivery, *options: Any) -> Delivered:
+    return delivery.deliver(delivery.keep(PATH, RESULT), *options)
+
+
 def list_kinds(server) -> list[str]:
     return [json.loads(request.body)["failure_kind"] for request in server.requests]
 
@@ -46,7 +51,7 @@ def list_kinds(server) -> list[str]:
 def test_a_result_that_is_taken_is_forgotten(server, spool, delivery):
     server.answers = [Answer()]
 
-    delivery.deliver(PATH, RESULT)
+    deliver(delivery)
 
     assert json.loads(server.requests[0].body) == RESULT
     assert spool.list_results() == []
@@ -61,19 +66,28 @@ def test_a_result_asks_for_the_next_claim_if_there_is_a_job(server, spool, deliv
     server.answers = [Answer(body=b'{"claim": null}')]
 
     # When the result is delivered
-    delivered = delivery.deliver(PATH, RESULT, take_job)
+    delivered = deliver(delivery, take_job)
 
     # Then the same request asked what the job is good for, and got an answer
     (request,) = server.requests
-    assert request.path == f"/runapp/worker/{PATH}/result/?queue=low&worker=w1"
+    assert request.path == f"/runapp/worker/{PATH}/result/?queue=low&worker=w1&ahead=false"
     assert delivered == Delivered(JOB, has_claimed=True, claim=None)
+
+
+def test_a_worker_that_asked_ahead_in_vain_may_ask_again(server, delivery):
+    server.answers = [Answer(body=b'{"claim": null}')]
+
+    delivered = deliver(delivery, lambda: JOB, True)
+
+    assert server.requests[0].path.endswith("&ahead=true")
+    assert delivered == Delivered(JOB, has_claimed=False)
 
 
 @pytest.mark.parametrize("first", [Answer(503), Answer(409)])
 def test_a_job_whose_claim_was_not_answered_is_handed_on(server, spool, delivery, first):
     server.answers = [first, Answer()]
 
-    delivered = delivery.deliver(PATH, RESULT, lambda: JOB)
+    delivered = deliver(delivery, lambda: JOB)
 
     assert delivered == Delivered(JOB, has_claimed=False)
     assert all("queue" not in request.path for request in server.requests[1:])
@@ -85,7 +99,7 @@ def test_a_folds_spans_go_with_its_result(server, delivery):
     laps = Laps()
     laps.end(Span.START)
 
-    delivery.deliver(PATH, RESULT, laps=laps)
+    delivery.deliver(delivery.keep(PATH, RESULT, laps))
 
     timings = json.loads(server.requests[0].body)["timings"]
     assert list(timings) == ["start", "collect"]
@@ -96,7 +110,7 @@ def test_a_folds_spans_go_with_its_result(server, delivery):
 def test_a_result_is_sent_until_there_is_a_yes_or_no(server, spool, delivery, status):
     server.answers = [Answer(status), Answer(cut_off=True, body=b"{    }"), Answer()]
 
-    delivery.deliver(PATH, RESULT)
+    deliver(delivery)
 
     assert len({request.body for request in server.requests}) == 1
     assert len(server.requests) == 3
@@ -106,7 +120,7 @@ def test_a_result_is_sent_until_there_is_a_yes_or_no(server, spool, delivery, st
 def test_a_result_of_a_lost_attempt_is_dropped(server, spool, delivery):
     server.answers = [Answer(409)]
 
-    delivery.deliver(PATH, RESULT)
+    deliver(delivery)
 
     assert len(server.requests) == 1
     assert spool.list_results() == []
@@ -116,7 +130,7 @@ def test_a_result_of_a_lost_attempt_is_dropped(server, spool, delivery):
 def test_a_result_that_is_refused_for_good_becomes_our_fault_once(server, spool, delivery, status):
     server.answers = [Answer(status), Answer()]
 
-    delivery.deliver(PATH, RESULT)
+    deliver(delivery)
 
     assert list_kinds(server) == ["time_limit", "platform_error"]
     assert spool.list_results() == []
@@ -127,7 +141,7 @@ def test_predictions_that_are_too_large_for_the_api_are_the_submissions_fault(
 ):
     server.answers = [Answer(413, headers={PROTOCOL_HEADER: str(PROTOCOL)}), Answer()]
 
-    delivery.deliver(PATH, RESULT)
+    deliver(delivery)
 
     assert list_kinds(server) == ["time_limit", "output_limit"]
     assert spool.list_results() == []
@@ -142,7 +156,7 @@ def test_a_data_job_that_is_refused_for_good_becomes_our_fault(
 ):
     server.answers = [Answer(400), Answer()]
 
-    delivery.deliver(path, result.to_wire())
+    delivery.deliver(delivery.keep(path, result.to_wire()))
 
     assert server.requests[1].path == f"/runapp/worker/{path}/result/"
     apology = json.loads(server.requests[1].body)
@@ -152,7 +166,7 @@ def test_a_data_job_that_is_refused_for_good_becomes_our_fault(
 def test_a_refused_apology_is_dropped(server, spool, delivery):
     server.answers = [Answer(400), Answer(400)]
 
-    delivery.deliver(PATH, RESULT)
+    deliver(delivery)
 
     assert list_kinds(server) == ["time_limit", "platform_error"]
     assert spool.list_results() == []
@@ -162,7 +176,7 @@ def test_a_worker_that_stops_leaves_its_result_on_the_disk(server, spool, delive
     server.answers = [Answer(503)]
     is_stopping.set()
 
-    delivery.deliver(PATH, RESULT)
+    deliver(delivery)
 
     (kept,) = spool.list_results()
     assert json.loads(kept.read()) == RESULT

@@ -50,8 +50,8 @@ def test_a_result_is_kept_until_it_is_removed(root):
 
     result = spool.keep(PATH, b"body")
 
-    assert spool.list_results() == [result]
-    assert (result.path, result.read()) == (PATH, b"body")
+    (kept,) = spool.list_results()
+    assert (kept.path, kept.read()) == (result.path, result.read()) == (PATH, b"body")
     spool.remove(result)
     assert spool.list_results() == []
 
