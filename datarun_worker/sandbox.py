@@ -21,7 +21,7 @@ A thread a sandbox, the watcher, reads what the child prints, follows its proces
 (`datarun_worker.measures`), and kills at a limit; so limits hold between calls too, and against
 code that catches everything. At the time limit the child is first sent a signal, and a moment to
 tell where it was. Where control groups can be made (`datarun_worker.cgroups`) the kernel
-holds a tree to its memory and number of processes as well, from the watcher's second look on, which
+holds a tree to its memory and number of processes as well, from the watcher's first look on, which
 comes the sooner the less memory it may use. Sandboxes end with the first of: their `close` or
 `end`, the zygote's end, the worker's end.
 
@@ -185,7 +185,7 @@ class Sandbox:
         self._meter = TreeMeter(self.pid)
         self._groups = groups
         self._group: Group | None = None
-        self._n_looks = 0
+        self._has_looked = False
         self._lock = threading.Lock()
         self._verdict: tuple[FailureKind, str] | None = None
         self._is_out_of_time = False
@@ -417,7 +417,8 @@ class Sandbox:
         poller = select.poll()
         for descriptor in (self._log, self._end_reader, self._hangup_reader):
             poller.register(descriptor, select.POLLIN)
-        next_look = 0.0
+        # Its first memory is that of an idle sandbox.
+        next_look = time.monotonic() + self._find_rest(0)
         while True:
             rest = max(0.0, next_look - time.monotonic())
             ready = {descriptor for descriptor, _ in poller.poll(1000 * rest)}
@@ -474,9 +475,9 @@ class Sandbox:
         if time.monotonic() > self._deadline + LAST_WORDS:
             self._stop(FailureKind.TIME_LIMIT, self._name_time_limit())
             return WATCH_INTERVAL
-        if self._n_looks == 1 and self._groups is not None:
+        if not self._has_looked and self._groups is not None:
             self._enter_group(self._groups)
-        self._n_looks += 1
+        self._has_looked = True
         memory = self._meter.sample(self._limits.memory)
         if self._group is not None and self._group.was_out_of_memory():
             # It may have killed another process of the tree than the first.
@@ -484,6 +485,10 @@ class Sandbox:
         if memory > self._limits.memory:
             text = "Stopped at the memory limit." + self._tell_memory(memory)
             self._stop(FailureKind.MEMORY_LIMIT, text)
+        return self._find_rest(memory)
+
+    def _find_rest(self, memory: int) -> float:
+        """Say for how many seconds a tree that has so much memory needn't be looked at."""
         rest = min((self._limits.memory - memory) / FASTEST_GROWTH, LONGEST_INTERVAL)
         if self._is_out_of_time:
             rest = 0.0
@@ -492,7 +497,7 @@ class Sandbox:
     def _enter_group(self, groups: GroupMaker) -> None:
         """Put the tree into a control group.
 
-        Not before the second look: for each such move the kernel holds up all that is born and
+        Not before the first look: for each such move the kernel holds up all that is born and
         dies on the machine, for longer than a quick fold takes.
         """
         try:
