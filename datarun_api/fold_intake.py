@@ -368,9 +368,14 @@ class FoldIntake:
         parameters = {
             **({name: [row[name] for row in rows] for name in COLUMNS} if is_bulk else rows[0]),
             "of_owner": self.owner_id,
-            "since_arrival": timedelta(seconds=seconds),
             "spans": {Span.ACCEPT: seconds},
         }
+        since = timedelta(seconds=seconds)
+        if is_bulk:
+            # Asked for by itself: until PostgreSQL has megabytes of folds takes a while, too.
+            parameters["arrival"] = db.session.scalar(select(find_arrival(literal(since))))
+        else:
+            parameters["since_arrival"] = since
         if is_plain:
             parameters["numbers"] = sorted({row["databoard_s"] for row in rows})
         sent = {row["databoard_sf_id"]: row for row in rows}
@@ -500,7 +505,9 @@ def _make_insert(is_bulk: bool, is_plain: bool) -> ReturningInsert[Any]:
         "owner_id": bindparam("of_owner", type_=table.c.owner_id.type),
         **{name: rows.c[name] for name in COLUMNS if name in table.c},
         "queued_at": case((rows.c.is_queued, func.now())),
-        "posted_at": find_arrival(bindparam("since_arrival", type_=Interval())),
+        "posted_at": bindparam("arrival", type_=table.c.posted_at.type)
+        if is_bulk
+        else find_arrival(bindparam("since_arrival", type_=Interval())),
         "timings": bindparam("spans", type_=table.c.timings.type),
     }
     # In order, so that two requests with the same folds don't wait for each other.

@@ -16,10 +16,15 @@ def get_fold(platform):
     return platform.get("submissionfold/10/").json
 
 
-def test_the_spans_add_up_to_the_time_from_the_post_to_the_result(platform, worker, raw_data):
+@pytest.mark.parametrize("others", [[], [11, 12]], ids=["alone", "in a list"])
+def test_the_spans_add_up_to_the_time_from_the_post_to_the_result(
+    platform, worker, raw_data, others
+):
     # Given a fold that is posted and claimed
+    fold = make_fold(raw_data)
+    more = [make_fold(raw_data, number) for number in others]
     started = time.monotonic()
-    platform.post("submissionfold/", make_fold(raw_data))
+    platform.post("submissionfold/", [fold, *more] if more else fold)
     claim_fold(worker, platform)
 
     # When its result comes with what the worker measured
