@@ -138,7 +138,13 @@ def run_stack(home: Path, n_workers: int = N_WORKERS) -> Iterator[Stack]:
     """
     process = subprocess.Popen(
         [BIN / "datarun", "up", "--home", home, "--port", "0", "--workers", str(n_workers)],
-        env={**os.environ, "DATARUN_USERNAME": ACCOUNT[0], "DATARUN_PASSWORD": ACCOUNT[1]},
+        env={
+            **os.environ,
+            "DATARUN_USERNAME": ACCOUNT[0],
+            "DATARUN_PASSWORD": ACCOUNT[1],
+            # A tenth of a second for who comes back after half a minute is none of a fold's.
+            "DATARUN_PASSWORD_CACHE": "3600",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
