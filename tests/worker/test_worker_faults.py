@@ -193,40 +193,46 @@ def test_a_second_signal_gives_the_fold_back_at_once(platform, start_worker):
     assert "twice" in attempt["reason"]
 
 
+SLOW_FOLD, NEXT_FOLD = 14, 15
+"""Of `post_quick_and_slow`."""
+
+
 def post_quick_and_slow(platform, seconds: float) -> None:
-    """Post a quick fold, 10, a slow one, 11, and more than a worker may take ahead."""
+    """Post quick folds, a slow one, and more than a worker may take ahead."""
     raw_data = post_data_set(platform)
     post_split(platform, raw_data)
     wait_for_split(platform)
-    sources = dict.fromkeys(range(10, 15), FOREST)
-    post_folds(platform, raw_data, sources | {11: SLOW.format(seconds)})
+    sources = dict.fromkeys(range(10, 19), FOREST)
+    post_folds(platform, raw_data, sources | {SLOW_FOLD: SLOW.format(seconds)})
 
 
 def test_a_slow_fold_does_not_hold_up_what_was_claimed_ahead(platform, start_worker):
     worker = start_worker()
     post_quick_and_slow(platform, 600)
-    wait_until_begun(platform, 11)
+    wait_until_begun(platform, SLOW_FOLD)
 
-    wait_until(lambda: list_attempts(platform, 12)[-1]["ended_at"], "fold 12 to be given back")
+    (attempt,) = wait_until(
+        lambda: [row for row in list_attempts(platform, NEXT_FOLD) if row["ended_at"]],
+        "the next fold to be given back",
+    )
 
-    (attempt,) = list_attempts(platform, 12)
     assert attempt["outcome"] == "released", worker.output
     assert "ahead" in attempt["reason"]
     # Any worker could take it now; this one does once it is free.
-    platform.call("DELETE", "submissionfold/11/")
-    assert wait_for_end(platform, 12)["state"] == "TESTED", worker.output
+    platform.call("DELETE", f"submissionfold/{SLOW_FOLD}/")
+    assert wait_for_end(platform, NEXT_FOLD)["state"] == "TESTED", worker.output
 
 
 def test_a_worker_that_stops_begins_with_nothing_that_it_holds(platform, start_worker):
     worker = start_worker()
     post_quick_and_slow(platform, 2)
-    wait_until_begun(platform, 11)
+    wait_until_begun(platform, SLOW_FOLD)
 
     assert worker.stop() == 0
 
-    assert get_fold(platform, 11)["state"] == "TESTED", worker.output
-    assert get_fold(platform, 12)["state"] == "TODO"
-    assert all(attempt["outcome"] == "released" for attempt in list_attempts(platform, 12))
+    assert get_fold(platform, SLOW_FOLD)["state"] == "TESTED", worker.output
+    assert get_fold(platform, NEXT_FOLD)["state"] == "TODO"
+    assert all(row["outcome"] == "released" for row in list_attempts(platform, NEXT_FOLD))
 
 
 def test_a_split_is_given_back_too(platform, start_worker):
