@@ -30,8 +30,6 @@ from datarun_api.models import (
 )
 from datarun_client.states import Priority, Queue
 
-_OWNER = bindparam("of_owner", type_=get_table(SubmissionFold).c.owner_id.type)
-
 
 def take_next(queue: Queue, worker: str) -> SubmissionFold | None:
     """Lock the fold of a queue whose turn it is, with its inputs; None if none waits.
@@ -47,7 +45,7 @@ def take_next(queue: Queue, worker: str) -> SubmissionFold | None:
     first = db.session.scalar(_select_first(queue, lease), {"for_worker": worker})
     if first is not None:
         return first
-    query = _select_next(queue, lease, _OWNER)
+    query = _select_next(queue, lease)
     for owner_id in db.session.scalars(_select_owners(queue.priority)).all():
         fold: SubmissionFold | None = db.session.scalar(
             query, {"of_owner": owner_id, "for_worker": worker}
@@ -64,19 +62,22 @@ def take_next(queue: Queue, worker: str) -> SubmissionFold | None:
 @functools.cache
 def _select_first(queue: Queue, lease: timedelta) -> Select[SubmissionFold]:
     """Make the query for the next fold of the account whose turn it is."""
-    return _select_next(queue, lease, _select_owners(queue.priority).limit(1).scalar_subquery())
+    first = _select_owners(queue.priority).limit(1).scalar_subquery()
+    return _select_waiting(queue, lease).where(SubmissionFold.owner_id == first)
 
 
 @functools.cache
-def _select_next(
-    queue: Queue, lease: timedelta, owner_id: ColumnElement[int]
-) -> Select[SubmissionFold]:
-    """Make the query for an account's next fold; `lease` is the application's."""
+def _select_next(queue: Queue, lease: timedelta) -> Select[SubmissionFold]:
+    """Make the query for an account's next fold."""
+    return _select_waiting(queue, lease).where(SubmissionFold.owner_id == bindparam("of_owner"))
+
+
+def _select_waiting(queue: Queue, lease: timedelta) -> Select[SubmissionFold]:
+    """Make the query for the next fold of whichever accounts; `lease` is the application's."""
     return (
         select(SubmissionFold)
         .where(
             *is_queued(queue.priority),
-            SubmissionFold.owner_id == owner_id,
             _may_take(bindparam("for_worker", type_=String), queue),
         )
         .order_by(SubmissionFold.queued_at)
