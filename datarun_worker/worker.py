@@ -239,12 +239,12 @@ class Worker(BaseWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Carry out one job in this process, and those that the work horse goes on to."""
         self._is_busy = True
-        self._put_off = _Held(self, job, queue)
         self._go_on_until = time.monotonic() + GO_ON
+        held: _Held | None = _Held(self, job, queue)
         try:
-            while self._put_off is not None:
-                held, self._put_off = self._put_off, None
+            while held is not None:
                 self._execute(held)
+                held, self._put_off = self._put_off, None
         finally:
             self._is_busy = False
 
