@@ -120,6 +120,13 @@ def quick_series(series, server, runner) -> FoldSeries:
     return series
 
 
+def start_first(series: FoldSeries, jobs: Jobs) -> threading.Thread:
+    """Run fold 1 and those that follow it in a thread."""
+    thread = threading.Thread(target=series.run, args=(FoldJob(1, 1, "low"), jobs.take))
+    thread.start()
+    return thread
+
+
 def list_calls(server: Server) -> list[str]:
     """Name what was asked for, without the address's beginning."""
     return [request.path.removeprefix("/runapp/worker/folds/") for request in server.requests]
@@ -149,8 +156,7 @@ def test_quick_folds_are_claimed_while_another_runs(quick_series, server, runner
     # Given a first fold that runs until the next one is claimed
     runner.while_running[1] = threading.Event()
     server.answers = [give(1), give(2), give_next(3), Answer(), Answer()]
-    thread = threading.Thread(target=quick_series.run, args=(FoldJob(1, 1, "low"), jobs.take))
-    thread.start()
+    thread = start_first(quick_series, jobs)
     wait_until(lambda: runner.n_prepared == 1, "the second fold to be claimed")
     assert runner.began == [1]
 
@@ -180,8 +186,7 @@ def test_a_fold_begins_while_the_result_before_it_is_under_way(quick_series, ser
     server.answers = [give(1), give(2), Answer(waits_for=is_answered), Answer()]
 
     # When another fold is at hand
-    thread = threading.Thread(target=quick_series.run, args=(FoldJob(1, 1, "low"), Jobs(2).take))
-    thread.start()
+    thread = start_first(quick_series, Jobs(2))
 
     # Then it runs meanwhile, and the attempt before it is held until its result is delivered
     wait_until(lambda: 2 in runner.held, "the second fold to have run")
@@ -217,8 +222,7 @@ def test_a_fold_that_waits_for_too_long_is_given_back(quick_series, server, runn
     monkeypatch.setattr(fold_series, "LONGEST_WAIT", 0.0)
     runner.while_running[1] = threading.Event()
     server.answers = [give(1), give(2), Answer()]
-    thread = threading.Thread(target=quick_series.run, args=(FoldJob(1, 1, "low"), Jobs(2).take))
-    thread.start()
+    thread = start_first(quick_series, Jobs(2))
 
     wait_until(lambda: runner.given_back == [2], "the second fold to be given back")
 
@@ -231,8 +235,7 @@ def test_a_fold_that_waits_for_too_long_is_given_back(quick_series, server, runn
 def test_a_worker_that_is_not_well_gives_back_what_waits(quick_series, server, runner):
     runner.while_running[1] = threading.Event()
     server.answers = [give(1), give(2), Answer()]
-    thread = threading.Thread(target=quick_series.run, args=(FoldJob(1, 1, "low"), Jobs(2).take))
-    thread.start()
+    thread = start_first(quick_series, Jobs(2))
     wait_until(lambda: runner.n_prepared == 1, "the second fold to be claimed")
 
     runner.is_well = False
@@ -247,8 +250,7 @@ def test_a_dropped_attempt_is_followed_by_the_one_at_hand(quick_series, server, 
     runner.dropped.add(1)
     runner.while_running[1] = threading.Event()
     server.answers = [give(1), give(2), Answer()]
-    thread = threading.Thread(target=quick_series.run, args=(FoldJob(1, 1, "low"), Jobs(2).take))
-    thread.start()
+    thread = start_first(quick_series, Jobs(2))
     wait_until(lambda: runner.n_prepared == 1, "the second fold to be claimed")
 
     runner.while_running[1].set()
