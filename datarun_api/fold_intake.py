@@ -12,7 +12,6 @@ leaves out takes the long way, on which every refusal has its reason.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from flask import current_app
@@ -55,7 +54,7 @@ from datarun_api.posted_files import FilesKey, PostedFiles
 from datarun_api.raw_data import enqueue_or_end, find_problem
 from datarun_api.schemas import parse_force
 from datarun_api.storage import hash_manifest
-from datarun_api.timings import find_arrival, measure_accept
+from datarun_api.timings import find_arrival, measure_accept, measure_lead
 from datarun_api.transitions import Act, Event, decide
 from datarun_client.states import Span, SplitState
 
@@ -364,18 +363,12 @@ class FoldIntake:
             for payload in self.payloads
         ]
         is_bulk = len(rows) > 1
-        seconds = measure_accept()
         parameters = {
             **({name: [row[name] for row in rows] for name in COLUMNS} if is_bulk else rows[0]),
             "of_owner": self.owner_id,
-            "spans": {Span.ACCEPT: seconds},
+            "lead": measure_lead(),
+            "spans": {Span.ACCEPT: measure_accept()},
         }
-        since = timedelta(seconds=seconds)
-        if is_bulk:
-            # Asked for by itself: until PostgreSQL has megabytes of folds takes a while, too.
-            parameters["arrival"] = db.session.scalar(select(find_arrival(literal(since))))
-        else:
-            parameters["since_arrival"] = since
         if is_plain:
             parameters["numbers"] = sorted({row["databoard_s"] for row in rows})
         sent = {row["databoard_sf_id"]: row for row in rows}
@@ -430,9 +423,8 @@ class FoldIntake:
                 fold.n_losses = 0
                 fold.avoided_worker = None
                 fold.restart()
-                seconds = measure_accept()
-                fold.posted_at = find_arrival(literal(timedelta(seconds=seconds)))
-                fold.timings = {Span.ACCEPT: seconds}
+                fold.posted_at = find_arrival(literal(measure_lead()))
+                fold.timings = {Span.ACCEPT: measure_accept()}
                 self._enqueue(fold)
                 return Accepted(fold, started=True)
         raise _refuse(
@@ -505,9 +497,7 @@ def _make_insert(is_bulk: bool, is_plain: bool) -> ReturningInsert[Any]:
         "owner_id": bindparam("of_owner", type_=table.c.owner_id.type),
         **{name: rows.c[name] for name in COLUMNS if name in table.c},
         "queued_at": case((rows.c.is_queued, func.now())),
-        "posted_at": bindparam("arrival", type_=table.c.posted_at.type)
-        if is_bulk
-        else find_arrival(bindparam("since_arrival", type_=Interval())),
+        "posted_at": find_arrival(bindparam("lead", type_=Interval())),
         "timings": bindparam("spans", type_=table.c.timings.type),
     }
     # In order, so that two requests with the same folds don't wait for each other.

@@ -5,21 +5,27 @@ two machines is what is left over of the time by the database's clock, which alo
 wait for a worker until the claim (`Span.PICK_UP`), and the way of the result (`Span.DELIVER`). So
 the spans of a fold add up to the time from its POST to its result, whatever a worker's clock says.
 Only the last commit isn't in them, as it can't be written into what it commits.
+
+The two clocks meet where a request's transaction begins: PostgreSQL's ``now()`` stays that moment
+until the commit, however long the statements take to put together, to send and to carry out.
 """
 
 import time
 from datetime import datetime, timedelta
 
-from flask import Flask, g
-from sqlalchemy import ColumnElement, Double, Text, cast, func
+from flask import Flask, g, has_app_context
+from sqlalchemy import ColumnElement, Connection, Double, Engine, Text, cast, event, func
 
+from datarun_api.extensions import db
 from datarun_api.models import SubmissionFold
 from datarun_client.states import Span
 
 
 def init_timings(app: Flask) -> None:
-    """Have each request's arrival noted."""
+    """Have each request's arrival noted, and when its transaction began."""
     app.before_request(note_arrival)
+    with app.app_context():
+        note_transactions(db.engine)
 
 
 def note_arrival() -> None:
@@ -27,20 +33,35 @@ def note_arrival() -> None:
     g.arrived = time.monotonic()
 
 
+def note_transactions(engine: Engine) -> None:
+    """Have it noted when a request's newest transaction began."""
+
+    @event.listens_for(engine, "begin")
+    def note_begin(connection: Connection) -> None:
+        if has_app_context():
+            g.began = time.monotonic()
+
+
 def measure_accept() -> float:
     """Say how many seconds ago this request arrived."""
     return time.monotonic() - g.arrived if "arrived" in g else 0.0
 
 
-def find_arrival(since: ColumnElement[timedelta]) -> ColumnElement[datetime]:
+def measure_lead() -> timedelta:
+    """Say how long before its transaction this request arrived; begin that if need be."""
+    db.session.connection()
+    return timedelta(seconds=g.began - g.arrived) if "arrived" in g else timedelta(0)
+
+
+def find_arrival(lead: ColumnElement[timedelta]) -> ColumnElement[datetime]:
     """Say in SQL when a request arrived, by the database's clock.
 
     Parameters
     ----------
-    since : ColumnElement of timedelta
-        What `measure_accept` said as the statement was sent.
+    lead : ColumnElement of timedelta
+        What `measure_lead` says in the statement's transaction.
     """
-    return func.statement_timestamp() - since
+    return func.now() - lead
 
 
 def add_pick_up() -> ColumnElement[dict[str, float]]:
