@@ -6,24 +6,25 @@ stream alone is kept: `pack` makes it, `unpack` reads it. Reading is bounded eve
 text must not become a large array.
 """
 
-import base64
 import binascii
 import hashlib
 import io
 import math
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pybase64
 
 from datarun_client.errors import CodecError
 
+fast_zlib: Any
 try:
-    from isal.isal_zlib import compress
+    from isal import isal_zlib as fast_zlib
 except ImportError:
     # There is none for every machine.
-    from zlib import compress
+    import zlib as fast_zlib
 
 INDEX_DTYPE = np.dtype("<i8")
 PREDICTION_DTYPE = np.dtype("<f8")
@@ -45,7 +46,8 @@ _TOO_LONG = "has bytes after the end of its zlib stream; send base64(zlib(bytes)
 
 def pack(data: bytes | memoryview) -> bytes:
     """Compress bytes into a zlib stream."""
-    return compress(data, COMPRESSION_LEVEL)
+    packed: bytes = fast_zlib.compress(data, COMPRESSION_LEVEL)
+    return packed
 
 
 def unpack_chunks(data: bytes | Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
@@ -68,7 +70,7 @@ def unpack_chunks(data: bytes | Iterable[bytes], max_bytes: int) -> Iterator[byt
     CodecError
         If the stream is broken, cut off, followed by something else, or becomes larger.
     """
-    decompressor = zlib.decompressobj()
+    decompressor = fast_zlib.decompressobj()
     n_bytes = 0
     for piece in [data] if isinstance(data, bytes) else data:
         if decompressor.eof and piece:
@@ -78,7 +80,7 @@ def unpack_chunks(data: bytes | Iterable[bytes], max_bytes: int) -> Iterator[byt
         while (rest or is_full) and not decompressor.eof:
             try:
                 chunk = decompressor.decompress(rest, _CHUNK)
-            except zlib.error:
+            except fast_zlib.error:
                 raise CodecError("is not a zlib stream; send base64(zlib(bytes)).") from None
             rest, is_full = decompressor.unconsumed_tail, len(chunk) == _CHUNK
             n_bytes += len(chunk)
@@ -107,7 +109,7 @@ def _unpack_into_buffer(data: bytes, max_bytes: int) -> bytearray:
 
 def encode_base64(data: bytes) -> str:
     """Write bytes as base64 text."""
-    return base64.b64encode(data).decode("ascii")
+    return pybase64.b64encode_as_string(data)
 
 
 def decode_base64(text: str) -> bytes:
@@ -119,7 +121,7 @@ def decode_base64(text: str) -> bytes:
         If the text is not base64; line breaks are allowed, other garbage isn't.
     """
     try:
-        return base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+        return pybase64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
     except (binascii.Error, ValueError):
         raise CodecError(_NO_BASE64) from None
 
@@ -148,7 +150,7 @@ def decode_base64_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
             raise CodecError(_NO_BASE64)
         is_over = piece.endswith(b"=")
         try:
-            yield binascii.a2b_base64(piece, strict_mode=True)
+            yield pybase64.b64decode(piece, validate=True)
         except binascii.Error:
             raise CodecError(_NO_BASE64) from None
 

@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from datarun_client.states import FailureKind, Span
 from datarun_worker.api import FIRST_PAUSE, LONGEST_PAUSE, Api, ResultAnswer
 from datarun_worker.claims import FoldClaim
@@ -107,7 +109,7 @@ class Delivery:
         if laps is not None:
             laps.end(Span.COLLECT)
             result = {**result, "timings": laps.spans}
-        return self._spool.keep(path, json.dumps(result).encode())
+        return self._spool.keep(path, _write_json(result))
 
     def deliver(
         self,
@@ -184,10 +186,20 @@ class Delivery:
             logger.error("the result of %s is refused: %s", result.path, error)
             if not _blames_platform(body):
                 instead = _explain_refusal(result.path, error)
-                self._spool.keep(result.path, json.dumps(instead).encode())
+                self._spool.keep(result.path, _write_json(instead))
                 return None
         self._spool.remove(result)
         return answer
+
+
+def _write_json(result: Mapping[str, Any]) -> bytes:
+    """Write a result; megabytes of predictions take orjson a hundredth of json's time."""
+    try:
+        return orjson.dumps(result, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        # What a kit calls its metrics, or scores, may be what only json writes: halves of
+        # characters, numbers beyond 64 bits. The API says what is wrong with it.
+        return json.dumps(result).encode()
 
 
 def _choose_pause(error: ApiError, pause: float, n_results: int) -> float:

@@ -58,6 +58,29 @@ def test_the_wire_is_base64_of_zlib_of_little_endian_bytes():
     assert raw == bytes([1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0])
 
 
+@given(st.binary(max_size=2000), st.integers(1, 1000), st.integers(0, 9), st.integers(1, MEGABYTE))
+def test_any_zlib_stream_is_read_in_any_pieces(content, times, level, length):
+    data = content * times
+    stream = zlib.compress(data, level)
+    pieces = [stream[start : start + length] for start in range(0, len(stream), length)]
+
+    assert b"".join(codec.unpack_chunks(pieces, 3 * MEGABYTE)) == data
+
+
+@given(st.binary(max_size=500), st.integers(0, 9), st.data())
+def test_a_stream_with_a_wrong_bit_is_never_read_as_something_else(data, level, draw):
+    stream = bytearray(zlib.compress(data, level))
+    bit = draw.draw(st.integers(0, 8 * len(stream) - 1))
+    stream[bit // 8] ^= 1 << bit % 8
+
+    try:
+        found = codec.unpack(bytes(stream), MEGABYTE)
+    except CodecError:
+        return
+    # Some bits of its header say nothing of what is in it.
+    assert found == data
+
+
 @given(st.binary(max_size=200))
 def test_garbage_is_a_codec_error_and_nothing_else(data):
     for text in (base64.b64encode(data).decode(), data.decode("latin-1")):
@@ -71,6 +94,8 @@ def test_garbage_is_a_codec_error_and_nothing_else(data):
     ("text", "message"),
     [
         ("§§§", "not base64"),
+        ("QUJD=", "not base64"),
+        ("QQ==QQ==", "not base64"),
         ("AAAA", "not a zlib stream"),
         (base64.b64encode(zlib.compress(b"abc")[:-3]).decode(), "cut off"),
         (base64.b64encode(zlib.compress(b"abc") + b"more").decode(), "after the end"),

@@ -57,6 +57,17 @@ def test_a_result_that_is_taken_is_forgotten(server, spool, delivery):
     assert spool.list_results() == []
 
 
+def test_a_result_may_hold_what_only_a_kit_would_write(server, delivery):
+    # Given names with half a character, and scores beyond 64 bits
+    odd = ScoringResult("\ud800: none", bagged={"\ud800": {"test": 10**30}}).to_wire()
+    server.answers = [Answer()]
+
+    # When they are delivered, then they arrive, for the API to refuse
+    delivery.deliver(delivery.keep("scorings/1/2/3", odd))
+
+    assert json.loads(server.requests[0].body) == odd
+
+
 def test_a_result_asks_for_the_next_claim_if_there_is_a_job(server, spool, delivery):
     # Given a job that is taken once the result is safe
     def take_job() -> FoldJob:
