@@ -39,6 +39,7 @@ from sqlalchemy.orm import load_only, undefer
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
+from datarun_api.byte_arrays import ByteArray
 from datarun_api.errors import ApiError, BadInputError, ConflictError, NotFoundError
 from datarun_api.extensions import db
 from datarun_api.folds import end_attempt, enqueue_queued, is_among
@@ -487,7 +488,10 @@ def _make_insert(is_bulk: bool, is_plain: bool) -> ReturningInsert[Any]:
     rows: FromClause
     if is_bulk:
         # One array a column: a placeholder for every value would take longer than the insert.
-        arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in COLUMNS.items()]
+        arrays = [
+            bindparam(name, type_=ByteArray() if name in LARGE else ARRAY(kind))
+            for name, kind in COLUMNS.items()
+        ]
         names = [column(name, kind) for name, kind in COLUMNS.items()]
         rows = func.unnest(*arrays).table_valued(*names).render_derived("rows")
     else:

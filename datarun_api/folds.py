@@ -5,13 +5,11 @@ requests about one fold follow one another.
 """
 
 import functools
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
@@ -63,7 +61,6 @@ from datarun_client.states import FailureKind, Queue, State
 RETRY_DELAYS = (timedelta(seconds=1), timedelta(seconds=10))
 """How long a fold waits after the first and the second failure of ours."""
 
-_IN_ORDER = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 ATTEMPT_OVER = "This attempt is over; drop it."
 
@@ -290,6 +287,7 @@ def finish_fold(
     databoard_sf_id: int,
     attempt: int,
     payload: dict[str, Any],
+    digest: bytes,
     wish: ClaimWish | None = None,
 ) -> SubmissionFold | None:
     """Keep an attempt's result; a failure by our fault is tried again.
@@ -299,6 +297,8 @@ def finish_fold(
     owner_id, databoard_sf_id, attempt : int
     payload : dict
         As `FoldResultInputSchema` loads it.
+    digest : bytes
+        Of what was delivered, by which it is known when it comes again.
     wish : ClaimWish, optional
         What the worker would run next; claimed in the same transaction.
 
@@ -316,7 +316,6 @@ def finish_fold(
     """
     fold = _lock_attempt(owner_id, databoard_sf_id, attempt)
     ours = payload["failure_kind"] is FailureKind.PLATFORM_ERROR
-    digest = hashlib.sha256(orjson.dumps(payload, option=_IN_ORDER)).digest()
     match decide(Event.LOSS if ours else Event.RESULT, fold.status):
         case Act.FINISH:
             _keep_result(fold, payload, digest)

@@ -125,17 +125,23 @@ def name_protocol(response: Response) -> Response:
     return response
 
 
-def check_digest() -> None:
+def check_digest() -> bytes:
     """Check the body against its `Repr-Digest` (RFC 9530): a result must arrive whole.
+
+    Returns
+    -------
+    bytes
+        The SHA-256 of the body.
 
     Raises
     ------
     BadInputError
         If there is none, or if the bytes are others.
     """
-    digest = base64.b64encode(hashlib.sha256(request.get_data()).digest()).decode()
-    if request.headers.get("Repr-Digest") != f"sha-256=:{digest}:":
+    digest = hashlib.sha256(request.get_data()).digest()
+    if request.headers.get("Repr-Digest") != f"sha-256=:{base64.b64encode(digest).decode()}:":
         raise BadInputError("The body doesn't match its Repr-Digest header; send it again.")
+    return digest
 
 
 @blueprint.route("/worker/heartbeat/")
@@ -259,9 +265,9 @@ class FoldResult(MethodView):
 
         The same result may be delivered twice.
         """
-        check_digest()
+        digest = check_digest()
         claim = ClaimWish(**wish) if wish else None
-        fold = finish_fold(owner, databoard_sf_id, attempt, payload, claim)
+        fold = finish_fold(owner, databoard_sf_id, attempt, payload, digest, claim)
         claimed = None if fold is None else dump_fold_claim(fold, current_app.config["LEASE"])
         return jsonify(claim=claimed)
 

@@ -36,6 +36,25 @@ def test_predictions_come_back_bit_for_bit(values):
     assert found.tobytes() == np.ascontiguousarray(values).tobytes()
 
 
+def test_what_hardly_gets_smaller_is_not_compressed():
+    rng = np.random.default_rng(0)
+    share = rng.random(50_000)
+    probabilities = np.stack([share, 1 - share], axis=1)
+
+    packed = codec.pack_predictions(probabilities)
+
+    assert probabilities.tobytes()[:1000] in packed
+    assert len(packed) < 1.001 * probabilities.nbytes
+    np.testing.assert_array_equal(codec.unpack_predictions(packed, (50_000, 2)), probabilities)
+
+
+def test_what_gets_smaller_is_compressed():
+    rng = np.random.default_rng(0)
+    votes = rng.integers(0, 11, (50_000, 2)) / 10
+
+    assert len(codec.pack_predictions(votes)) < votes.nbytes / 3
+
+
 def test_predictions_in_fortran_order_travel_in_c_order():
     values = np.asfortranarray(np.arange(12.0).reshape(3, 4))
 
