@@ -5,7 +5,6 @@ goes wrong otherwise is an error of ours.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from datarun_client.states import FailureKind, Span, WorkflowElement
 from datarun_worker.claims import FoldClaim
 from datarun_worker.errors import ProgramError
 from datarun_worker.laps import Laps
+from datarun_worker.memory_files import memory_file
 from datarun_worker.parts import Labels
 from datarun_worker.predictions import (
     Predictions,
@@ -266,17 +266,6 @@ def check_train_rows(claim: FoldClaim) -> None:
             FailureKind.DATA_ERROR,
             f"train_is names row {wrong}; the train set has rows 0 to {claim.n_train - 1}.",
         )
-
-
-@contextlib.contextmanager
-def memory_file(name: str, content: bytes = b"") -> Iterator[int]:
-    """Make a file in memory that a sandbox can get; gives its descriptor."""
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    with os.fdopen(descriptor, "r+b") as file:
-        file.write(content)
-        file.flush()
-        file.seek(0)
-        yield descriptor
 
 
 @contextlib.contextmanager

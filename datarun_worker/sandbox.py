@@ -62,6 +62,7 @@ from datarun_worker.errors import WorkerError
 from datarun_worker.isolation import Isolation, Layer
 from datarun_worker.logs import LogBuffer, clean_text
 from datarun_worker.measures import TreeMeter, Usage, list_tree
+from datarun_worker.memory_files import memory_file
 from datarun_worker.spares import Spare, SpareKeeper
 from datarun_worker.zygote import Orders
 
@@ -296,13 +297,10 @@ class Sandbox:
     def _enter(self, source: Mapping[str, bytes]) -> None:
         """Give the child its files and limits; from then on it is confined."""
         files = {name: base64.b64encode(content).decode() for name, content in source.items()}
-        with tempfile.TemporaryFile() as file:
-            file.write(json.dumps(files).encode())
-            file.flush()
-            file.seek(0)
+        with memory_file("source", json.dumps(files).encode()) as file:
             folder = self._folder or confine.FOLDER
             body = {"limits": asdict(self._limits), "folder": str(folder)}
-            self._ask(body, [file.fileno()], START_TIMEOUT)
+            self._ask(body, [file], START_TIMEOUT)
         self._time_left = self._limits.time
 
     def _ask(self, body: dict[str, Any], descriptors: Sequence[int], limit: float) -> Reply:

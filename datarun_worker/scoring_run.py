@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 
 from datarun_worker.claims import ScoredFold, ScoringClaim
-from datarun_worker.fold_run import memory_file
+from datarun_worker.memory_files import memory_file
 from datarun_worker.results import ScoringResult, read_errors, read_scores
 from datarun_worker.sandbox import Reply, Sandbox
 

@@ -18,7 +18,8 @@ from datarun_client.file_names import (
 )
 from datarun_client.states import Reader, WorkflowElement
 from datarun_worker.claims import FoldClaim, FoldName, ScoredFold, ScoringClaim
-from datarun_worker.fold_run import FoldInputs, FoldRun, labels_file, memory_file
+from datarun_worker.fold_run import FoldInputs, FoldRun, labels_file
+from datarun_worker.memory_files import memory_file
 from datarun_worker.parts import Labels
 from datarun_worker.results import FoldResult, Phase, ScoringResult
 from datarun_worker.sandbox import Engine, Limits

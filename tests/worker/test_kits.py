@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from datarun_client.states import FailureKind
 from datarun_worker.confine import MIB
-from datarun_worker.fold_run import memory_file
 from datarun_worker.isolation import Isolation
+from datarun_worker.memory_files import memory_file
 from datarun_worker.sandbox import Engine, Limits, SubmissionFailure
 
 PROBLEM = """
