@@ -61,7 +61,6 @@ from datarun_client.states import FailureKind, Queue, State
 RETRY_DELAYS = (timedelta(seconds=1), timedelta(seconds=10))
 """How long a fold waits after the first and the second failure of ours."""
 
-
 ATTEMPT_OVER = "This attempt is over; drop it."
 
 
