@@ -137,7 +137,8 @@ def test_a_data_set_with_a_reader_is_read_by_it(client, machine, site):
 
 def test_failures_have_a_workers_kinds_and_words(client, machine, site):
     path = site.write("iris.csv", load_iris(as_frame=True).frame.to_csv(index=False))
-    limits = {"time_limit": 2, "memory_limit": 1 << 29}
+    # Long enough for what uses its memory up, on a busy machine, too.
+    limits = {"time_limit": 6, "memory_limit": 1 << 28}
     data = client.create_raw_data(f"local-{next(numbers)}", path, "target", "classifier", **limits)
     data_set = DataSet((path,), "target", CLASSIFIER, **limits)
     client.split_raw_data(data, 0.2)
