@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from datarun_worker import child, confine, kernel
+from datarun_worker import child, confine, heap, kernel
 from datarun_worker.channel import Channel, close_files
 from datarun_worker.isolation import Layer
 from datarun_worker.kernel import Clone
@@ -52,13 +52,8 @@ PRELOAD = (
 )
 """The modules that most submissions import."""
 
-
 _RESERVED = 56 * 1024 * 1024
-_PIECE = 1024 * 1024
-_LARGEST_SMALL_OBJECT = 512
-"""Bytes up to which Python's own allocator serves an object; it takes arenas of `_PIECE` bytes."""
-
-_kept: list[bytes | None] = []
+"""Bytes; a little less than what Python's small objects take after the imports."""
 
 
 @dataclass(frozen=True)
@@ -227,36 +222,18 @@ def _become_child(end: socket.socket, log_writer: int, setting: child.Setting) -
 
 def preload(modules: Sequence[str]) -> None:
     """Import what children will need, and keep their collector away from it."""
-    reserve_memory(_RESERVED)
+    heap.reserve_memory(_RESERVED)
     for module in modules:
         importlib.import_module(module)
     warm_up()
     gc.collect()
     gc.freeze()
+    heap.fill_gaps()
     kernel.join_mappings()
     kernel.collapse_memory()
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         raise SystemExit(f"a preloaded module started {threads - 1} threads; fork needs one")
-
-
-def reserve_memory(size: int) -> None:
-    """Have Python take its memory for small objects at once, and so in one piece.
-
-    Otherwise it takes it in pieces of 1 MiB between those that libraries are mapped to, and such
-    pieces don't fill huge pages (`kernel.collapse_memory`), so that each fork copies thousands of
-    entries more. An object is left in every piece, as Python gives back those that are empty.
-
-    Parameters
-    ----------
-    size : int
-        Bytes; a little less than the imports will take.
-    """
-    # The list is made first: while it grew it would get in between.
-    blocks: list[bytes | None] = [None] * (size // _LARGEST_SMALL_OBJECT)
-    for number in range(len(blocks)):
-        blocks[number] = bytes(_LARGEST_SMALL_OBJECT - sys.getsizeof(b""))
-    _kept.extend(blocks[:: _PIECE // _LARGEST_SMALL_OBJECT // 2])
 
 
 def warm_up() -> None:
