@@ -38,3 +38,15 @@ def test_the_starter_can_be_used_again_when_nothing_is_left():
         starter.start(0.0, threading.Event(), begun.set, "again")
 
         assert begun.wait(PATIENCE)
+
+
+def test_a_thread_that_is_due_sooner_does_not_wait_for_the_others():
+    # Given a starter that waits for a thread which is due in an hour
+    starter, over, begun = LateStarter(), threading.Event(), threading.Event()
+    starter.start(3600.0, over, begun.clear, "in an hour")
+
+    # When one is wanted sooner
+    starter.start(0.1, over, begun.set, "soon")
+
+    # Then it begins
+    assert begun.wait(PATIENCE)
