@@ -117,6 +117,7 @@ def _measure_workload(
             key = contender.name
             count = min(n_folds, N_SLOW_FOLDS) if contender.is_slow else n_folds
             folds[key] = count
+            contender.warm_up(kit)
             run = contender.run(kit, range(count))
             check_predictions(kit, contender, range(count), run.predictions, expected)
             each = N_WORKERS * run.seconds / count

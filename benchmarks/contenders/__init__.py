@@ -1,4 +1,8 @@
-"""Who takes part, in the order of the table's columns."""
+"""Who takes part, in the order in which they run, and of the table's columns.
+
+A machine is never equally quick for long, so what is held against each other most runs one right
+after the other: the plain loops, and datarun after plain RQ.
+"""
 
 from benchmarks.contenders.celery_prefork import CeleryPrefork
 from benchmarks.contenders.contender import Contender, Run
@@ -11,10 +15,10 @@ PEERS: tuple[type[Contender], ...] = (
     JoblibParallel,
     PlainLoop,
     ColdRQ,
-    PreloadedRQ,
     CeleryPrefork,
     RampFoldAProcess,
     RampTenFolds,
+    PreloadedRQ,
 )
 
 CONTENDERS: tuple[type[Contender], ...] = (*PEERS, Datarun)

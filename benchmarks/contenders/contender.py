@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from benchmarks.fold_work import Codec, Predictions
-from benchmarks.site import Site
+from benchmarks.site import N_WORKERS, Site
 from benchmarks.workloads import Kit
 
 OWN_CODEC = "_own_codec"
@@ -87,7 +87,15 @@ class Contender(ABC):
 
     def prepare(self, kit: Kit) -> None:
         """Get ready for a workload: whatever happens once, and what warms it up."""
-        self.run(kit, range(min(4, kit.n_folds)))
+        self.warm_up(kit)
+
+    def warm_up(self, kit: Kit) -> None:
+        """Do a few folds that nobody measures.
+
+        Before each run, too: while the others had theirs, a machine may have taken memory back
+        from whoever idled, and more of it from who has more processes.
+        """
+        self.run(kit, range(min(2 * N_WORKERS, kit.n_folds)))
 
     @abstractmethod
     def run(self, kit: Kit, numbers: Sequence[int]) -> Run:
