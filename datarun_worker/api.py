@@ -7,7 +7,6 @@ comes again by itself (a report, a heartbeat) is sent once here; `delivery`, `at
 given then; of a data job the lease will tell.
 """
 
-import base64
 import contextlib
 import hashlib
 import json
@@ -23,6 +22,7 @@ import requests
 from urllib3.exceptions import NewConnectionError
 
 from datarun_client import PROTOCOL, PROTOCOL_HEADER
+from datarun_client.codec import encode_base64
 from datarun_client.states import State
 from datarun_worker.claims import (
     Claim,
@@ -358,7 +358,7 @@ class Api:
         ApiError
             If it can't be delivered now.
         """
-        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        digest = encode_base64(hashlib.sha256(body).digest())
         headers = {"Content-Type": "application/json", "Repr-Digest": f"sha-256=:{digest}:"}
         address = f"{path}/result/"
         if queue is not None:

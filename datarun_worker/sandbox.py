@@ -30,7 +30,6 @@ result. We, or the machine, did it: `SandboxError`. Or the worker's other thread
 `SandboxError` too.
 """
 
-import base64
 import collections
 import contextlib
 import json
@@ -51,6 +50,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+from datarun_client.codec import encode_base64
 from datarun_client.errors import DatarunError
 from datarun_client.states import FailureKind
 from datarun_worker import child, confine
@@ -296,7 +296,7 @@ class Sandbox:
 
     def _enter(self, source: Mapping[str, bytes]) -> None:
         """Give the child its files and limits; from then on it is confined."""
-        files = {name: base64.b64encode(content).decode() for name, content in source.items()}
+        files = {name: encode_base64(content) for name, content in source.items()}
         with memory_file("source", json.dumps(files).encode()) as file:
             folder = self._folder or confine.FOLDER
             body = {"limits": asdict(self._limits), "folder": str(folder)}
