@@ -26,15 +26,17 @@ assert all(block == bytes(large) for block in blocks)
 """
 
 
-def count_faults(fill: str) -> int:
-    """Tell how many pages a child copies that takes a million bytes."""
+def run_apart(program: str) -> int:
+    """Run a program in a process of its own; gives the number that it prints."""
     told = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(fill=fill)],
-        check=True,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     return int(told.stdout)
+
+
+def count_faults(fill: str) -> int:
+    """Tell how many pages a child copies that takes a million bytes."""
+    return run_apart(PROGRAM.format(fill=fill))
 
 
 def test_a_child_fills_no_gaps_of_its_parents_memory():
@@ -61,9 +63,7 @@ reserved = list_mappings()
 objects = [bytes(100) for _ in range(90_000)]
 print(len(list_mappings() - reserved))
 """
-    told = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
+    n_mappings = run_apart(program)
 
     # Then they take nothing but the list's own memory in addition
-    assert int(told.stdout) <= 2
+    assert n_mappings <= 2
