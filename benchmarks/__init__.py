@@ -14,7 +14,8 @@ held-out set, pack both predictions, and hand them to whoever asked (`fold_work`
 every contender's predictions are compared with those of the others, so nobody can save work.
 
 Two processes do the folds, with one thread each. All have what they need to import loaded before
-the clock starts, but for those that are called cold and those that start a process a fold.
+the clock starts, but for those that are called cold and those that start a process a fold; and all
+do a few folds that aren't measured right before each run.
 
 - The **limit** is `joblib.Parallel` with the data loaded once per process. A ratio is a
   contender's time for all folds (the makespan) over the limit's in the same repeat. A **plain
