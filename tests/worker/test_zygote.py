@@ -21,7 +21,8 @@ def test_the_warm_up_warns_of_nothing_and_starts_no_thread():
 
     # Then there was none: one that is told there wouldn't be told again in a child
     assert told == []
-    assert threading.enumerate() == threads
+    # (one of another test may have ended meanwhile)
+    assert set(threading.enumerate()) <= set(threads)
 
 
 def test_huge_pages_hold_what_small_ones_held():
