@@ -29,16 +29,19 @@ one is heard again, every lease gets one full lease more.
 wait for it. All rows are locked with SKIP LOCKED besides, so that two would do no harm.
 
 **Cost.** Each rule reads an index that holds only what it looks for, so that a million finished
-folds cost nothing.
+folds cost nothing. Mostly no rule finds anything; one query tells which do.
 """
 
 import logging
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from flask import current_app
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from datarun_api.events import trim_events
@@ -65,6 +68,22 @@ COLLECT_INTERVAL = 3600.0
 """Seconds between two looks at what nothing refers to."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Something that should happen and won't.
+
+    Attributes
+    ----------
+    select : callable
+        Makes the query for the rows that it is about.
+    mend : callable
+        Makes it happen for them.
+    """
+
+    select: Callable[[], Select[*tuple[Any, ...]]]
+    mend: Callable[[], None]
 
 
 def reconcile_forever() -> None:
@@ -120,18 +139,13 @@ class Reconciler:
         if not any_worker_heard():
             # Either all workers are gone, and nobody could take anything over, or we were.
             self._was_outage = True
+            apply_due(RULES)
         elif self._was_outage:
             extend_leases()
             self._was_outage = False
+            apply_due(RULES)
         else:
-            take_lost_folds()
-            take_lost_splits()
-            take_lost_scorings()
-        queue_retries()
-        settle_forgotten_folds()
-        enqueue_lost_folds()
-        enqueue_lost_splits()
-        enqueue_lost_scorings()
+            apply_due((*LEASE_RULES, *RULES))
         if time.monotonic() - self._collected_at > COLLECT_INTERVAL:
             forget_workers()
             collect_files()
@@ -173,16 +187,28 @@ def extend_leases() -> None:
     db.session.commit()
 
 
-def take_lost_folds() -> None:
-    """Take the attempts as lost whose lease is over."""
-    query = (
+def apply_due(rules: Sequence[Rule]) -> None:
+    """Apply those rules that have something to do."""
+    found = db.session.execute(select(*(rule.select().exists() for rule in rules))).one()
+    db.session.commit()
+    for rule, is_due in zip(rules, found, strict=True):
+        if is_due:
+            rule.mend()
+
+
+def select_lost_folds() -> Select[SubmissionFold]:
+    """Make the query for the folds whose lease is over."""
+    return (
         select(SubmissionFold)
         .where(SubmissionFold.lease_until < func.now())
         .order_by(SubmissionFold.lease_until)
         .limit(BATCH)
-        .with_for_update(skip_locked=True)
     )
-    folds = list(db.session.scalars(query))
+
+
+def take_lost_folds() -> None:
+    """Take the attempts as lost whose lease is over."""
+    folds = list(db.session.scalars(select_lost_folds().with_for_update(skip_locked=True)))
     for fold in folds:
         logger.warning(
             "attempt %d of fold %d of account %d is lost: its worker fell silent",
@@ -195,41 +221,55 @@ def take_lost_folds() -> None:
     enqueue_queued(folds)
 
 
-def take_lost_splits() -> None:
-    """Take the splits as lost whose lease is over."""
-    query = select(RawData).where(
+def select_lost_splits() -> Select[RawData]:
+    """Make the query for the data sets whose split's lease is over."""
+    return select(RawData).where(
         RawData.split_state == SplitState.TODO, RawData.split_lease_until < func.now()
     )
-    for raw_data in db.session.scalars(query.with_for_update(skip_locked=True)).all():
+
+
+def take_lost_splits() -> None:
+    """Take the splits as lost whose lease is over."""
+    query = select_lost_splits().with_for_update(skip_locked=True)
+    for raw_data in db.session.scalars(query).all():
         logger.warning("the split of data set %d is lost: its worker fell silent", raw_data.id)
         lose_split(raw_data)
     db.session.commit()
 
 
-def take_lost_scorings() -> None:
-    """Take the scorings as lost whose lease is over."""
-    query = select(Scoring).where(
+def select_lost_scorings() -> Select[Scoring]:
+    """Make the query for the scorings whose lease is over."""
+    return select(Scoring).where(
         Scoring.state == ScoringState.TODO, Scoring.lease_until < func.now()
     )
-    for scoring in db.session.scalars(query.with_for_update(skip_locked=True)).all():
+
+
+def take_lost_scorings() -> None:
+    """Take the scorings as lost whose lease is over."""
+    query = select_lost_scorings().with_for_update(skip_locked=True)
+    for scoring in db.session.scalars(query).all():
         logger.warning("%s is lost: its worker fell silent", scoring.job_id)
         lose_scoring(scoring)
     db.session.commit()
 
 
+def select_retries() -> Select[SubmissionFold]:
+    """Make the query for the folds that are to be tried again about now."""
+    return select(SubmissionFold).where(SubmissionFold.retry_at <= func.now()).limit(BATCH)
+
+
 def queue_retries() -> None:
     """Queue the folds that are to be tried again about now."""
-    query = select(SubmissionFold).where(SubmissionFold.retry_at <= func.now()).limit(BATCH)
-    folds = list(db.session.scalars(query.with_for_update(skip_locked=True)))
+    folds = list(db.session.scalars(select_retries().with_for_update(skip_locked=True)))
     for fold in folds:
         fold.enqueue()
     db.session.commit()
     enqueue_queued(folds)
 
 
-def settle_forgotten_folds() -> None:
-    """Queue or end the folds that wait for a split which is over."""
-    query = (
+def select_forgotten_folds() -> Select[SubmissionFold, RawData]:
+    """Make the query for the folds that wait for a split which is over, with its data set."""
+    return (
         select(SubmissionFold, RawData)
         .join(SubmissionFold.submission)
         .join(Submission.raw_data)
@@ -238,8 +278,12 @@ def settle_forgotten_folds() -> None:
             RawData.split_state.in_([SplitState.DONE, SplitState.ERROR]),
         )
         .limit(BATCH)
-        .with_for_update(of=SubmissionFold, skip_locked=True)
     )
+
+
+def settle_forgotten_folds() -> None:
+    """Queue or end the folds that wait for a split which is over."""
+    query = select_forgotten_folds().with_for_update(of=SubmissionFold, skip_locked=True)
     folds = []
     for fold, raw_data in db.session.execute(query).all():
         enqueue_or_end(raw_data, fold)
@@ -248,15 +292,20 @@ def settle_forgotten_folds() -> None:
     enqueue_queued(folds)
 
 
+def select_waiting_folds() -> Select[SubmissionFold]:
+    """Make the query for the folds that should have a job by now, be it lost or not."""
+    return (
+        select(SubmissionFold)
+        .where(SubmissionFold.queued_at < one_round_ago())
+        .order_by(SubmissionFold.owner_id, SubmissionFold.queued_at)
+        .limit(BATCH)
+    )
+
+
 def enqueue_lost_folds() -> None:
     """Enqueue folds on the queues that have fewer jobs than folds wait on them."""
     for queue in Queue:
-        query = (
-            select(SubmissionFold)
-            .where(*is_queued(queue.priority), SubmissionFold.queued_at < one_round_ago())
-            .order_by(SubmissionFold.owner_id, SubmissionFold.queued_at)
-            .limit(BATCH)
-        )
+        query = select_waiting_folds().where(*is_queued(queue.priority))
         folds = list(db.session.scalars(query))
         if not folds:
             continue
@@ -268,14 +317,16 @@ def enqueue_lost_folds() -> None:
             get_queues().enqueue_folds(lost)
 
 
-def enqueue_lost_splits() -> None:
-    """Enqueue the splits that wait and have no job."""
-    query = select(RawData).where(
+def select_waiting_splits() -> Select[RawData]:
+    """Make the query for the data sets that wait for their split."""
+    return select(RawData).where(
         RawData.split_state == SplitState.TODO, RawData.split_lease_until.is_(None)
     )
-    splits = list(db.session.scalars(query))
-    if not splits:
-        return
+
+
+def enqueue_lost_splits() -> None:
+    """Enqueue the splits that wait and have no job."""
+    splits = list(db.session.scalars(select_waiting_splits()))
     waiting = get_queues().list_waiting(get_queues().data_queue, BATCH)
     for raw_data in splits:
         if raw_data.split_job_id not in waiting:
@@ -283,16 +334,35 @@ def enqueue_lost_splits() -> None:
             get_queues().enqueue_split(raw_data)
 
 
+def select_waiting_scorings() -> Select[Scoring]:
+    """Make the query for the scorings that wait for a worker."""
+    return select(Scoring).where(*waits_for_worker()).limit(BATCH)
+
+
 def enqueue_lost_scorings() -> None:
     """Enqueue the scorings that wait and have no job."""
-    scorings = list(db.session.scalars(select(Scoring).where(*waits_for_worker()).limit(BATCH)))
-    if not scorings:
-        return
+    scorings = list(db.session.scalars(select_waiting_scorings()))
     waiting = set(get_queues().list_waiting(get_queues().data_queue, 2 * BATCH))
     for scoring in scorings:
         if scoring.job_id not in waiting:
             logger.warning("enqueuing %s, whose job was lost", scoring.job_id)
             get_queues().enqueue_scoring(scoring)
+
+
+LEASE_RULES = (
+    Rule(select_lost_folds, take_lost_folds),
+    Rule(select_lost_splits, take_lost_splits),
+    Rule(select_lost_scorings, take_lost_scorings),
+)
+"""Those that trust leases."""
+
+RULES = (
+    Rule(select_retries, queue_retries),
+    Rule(select_forgotten_folds, settle_forgotten_folds),
+    Rule(select_waiting_folds, enqueue_lost_folds),
+    Rule(select_waiting_splits, enqueue_lost_splits),
+    Rule(select_waiting_scorings, enqueue_lost_scorings),
+)
 
 
 def forget_workers() -> None:
