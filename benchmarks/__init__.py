@@ -2,8 +2,9 @@
 
 ``make bench`` runs everything and takes 40 minutes; ``make bench QUICK=1`` leaves out the slow
 peers and takes a few minutes. No absolute time is worth keeping, since machines differ and are
-noisy: what counts are ratios, medians of interleaved repeats (in each repeat every contender runs
-once, in turn, so that a slow minute hits all of them).
+noisy: what counts are ratios, medians of interleaved repeats. In each repeat every contender runs,
+in turn, so that a slow minute hits all of them; plain RQ and datarun, which differ the least, run
+there and back.
 
 What a fold is, for everybody
 -----------------------------

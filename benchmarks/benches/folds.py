@@ -1,6 +1,7 @@
 """How long folds take through everything, beside the peers: the table of folds."""
 
 import contextlib
+import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -56,7 +57,8 @@ class FoldsBench(Bench):
                 started.enter_context(kind(session.site, Codec.DATARUN))
                 for kind in WITH_EITHER_CODEC
             ]
-            contenders.append(session.datarun)
+            # Peers end with plain RQ.
+            *others, plain_rq = contenders
             workloads = [
                 workload
                 for workload in WORKLOADS
@@ -66,7 +68,12 @@ class FoldsBench(Bench):
                 workload.name: _measure_workload(
                     session,
                     workload,
-                    [*contenders, *(twins if workload.has_large_predictions else [])],
+                    [
+                        *others,
+                        *(twins if workload.has_large_predictions else []),
+                        plain_rq,
+                        session.datarun,
+                    ],
                 )
                 for workload in workloads
             }
@@ -101,7 +108,8 @@ def _measure_workload(
     Returns
     -------
     dict
-        ``seconds``: by contender, for each repeat, the seconds of one fold on one worker;
+        ``seconds``: by contender, for each repeat, the seconds of one fold on one worker, the mean
+        where it ran twice;
         ``folds``: how many it did in each; ``traces``: of datarun's last folds.
     """
     n_folds = workload.n_quick_folds if session.is_quick else workload.n_folds
@@ -113,7 +121,8 @@ def _measure_workload(
     folds: dict[str, int] = {}
     expected: dict[int, Predictions] = {}
     for repeat in range(session.n_repeats):
-        for contender in contenders:
+        runs: dict[str, list[float]] = {}
+        for contender in plan_repeat(contenders):
             key = contender.name
             count = min(n_folds, N_SLOW_FOLDS) if contender.is_slow else n_folds
             folds[key] = count
@@ -121,13 +130,25 @@ def _measure_workload(
             run = contender.run(kit, range(count))
             check_predictions(kit, contender, range(count), run.predictions, expected)
             each = N_WORKERS * run.seconds / count
-            seconds.setdefault(key, []).append(each)
+            runs.setdefault(key, []).append(each)
             session.tell(
                 f"{workload.name}: repeat {repeat + 1} of {session.n_repeats}, "
                 f"{contender.name}: {format_milliseconds(each)} a fold and worker"
             )
+        for key, times in runs.items():
+            seconds.setdefault(key, []).append(statistics.mean(times))
     traces = collect_traces(session.stack, session.datarun.last_run, session.datarun.last_posted)
     return {"seconds": seconds, "folds": folds, "traces": traces}
+
+
+def plan_repeat(contenders: Sequence[Contender]) -> list[Contender]:
+    """Say who runs in a repeat, one after the other.
+
+    Plain RQ and datarun, whom the floor compares, run there and back: what gets slower or faster
+    meanwhile does so for both. The two differ by less than one run does from the next.
+    """
+    compared = [contender for contender in contenders if type(contender) in (PreloadedRQ, Datarun)]
+    return [*contenders, *reversed(compared)]
 
 
 def check_predictions(

@@ -1,7 +1,7 @@
 """Who takes part, in the order in which they run, and of the table's columns.
 
 A machine is never equally quick for long, so what is held against each other most runs one right
-after the other: the plain loops, and datarun after plain RQ.
+after the other: the plain loops, and datarun after plain RQ, which is the last of the peers.
 """
 
 from benchmarks.contenders.celery_prefork import CeleryPrefork
