@@ -33,6 +33,9 @@ from datarun_client.codec import unpack_predictions
 N_SLOW_FOLDS = 20
 """For those who need seconds for each."""
 
+N_PASSES = 2
+"""How often those that are compared most closely run there and back in a repeat."""
+
 SLOW = "not in a quick run, since it needs seconds for each fold"
 
 
@@ -144,11 +147,13 @@ def _measure_workload(
 def plan_repeat(contenders: Sequence[Contender]) -> list[Contender]:
     """Say who runs in a repeat, one after the other.
 
-    Plain RQ and datarun, whom the floor compares, run there and back: what gets slower or faster
-    meanwhile does so for both. The two differ by less than one run does from the next.
+    Plain RQ and datarun, whom the floor compares, run there and back `N_PASSES` times: what gets
+    slower or faster meanwhile does so for both. The two differ by less than one run does from the
+    next.
     """
     compared = [contender for contender in contenders if type(contender) in (PreloadedRQ, Datarun)]
-    return [*contenders, *reversed(compared)]
+    others = [contender for contender in contenders if contender not in compared]
+    return [*others, *(N_PASSES * [*compared, *reversed(compared)])]
 
 
 def check_predictions(

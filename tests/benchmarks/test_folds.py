@@ -16,4 +16,5 @@ def test_whom_the_floor_compares_runs_there_and_back(tmp_path):
         Datarun(site, stack=None),
     ]
 
-    assert plan_repeat(contenders) == [joblib, cold, twin, plain, datarun, datarun, plain, twin]
+    there_and_back = [twin, plain, datarun, datarun, plain, twin]
+    assert plan_repeat(contenders) == [joblib, cold, *there_and_back, *there_and_back]
