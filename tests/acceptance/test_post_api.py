@@ -8,6 +8,7 @@ from sklearn.datasets import load_iris
 
 from datarun_client import post_api
 from datarun_client.codec import decode_indices
+from tests.conftest import numbers
 
 SIGNATURES = {
     "post_data": "data_name target_column workflow_elements data_file extra_files",
@@ -50,32 +51,41 @@ def test_a_platform_goes_the_whole_way(site):
     number = posted.json()["id"]
     split = post_api.post_split(*site.arguments, 0.3, number, random_state=7)
     rows = np.arange(100)
+    # Other tests submit to the same datarun, as the same account.
+    submission, urgent, ordinary = (next(numbers) for _ in range(3))
     first = post_api.post_submission_fold(
-        *site.arguments, 501, 5010, rows[:60], rows[60:], "H", number, [source]
+        *site.arguments, submission, urgent, rows[:60], rows[60:], "H", number, [source]
     )
-    second = post_api.post_submission_fold(*site.arguments, 501, 5011, rows[40:], rows[:40])
+    second = post_api.post_submission_fold(
+        *site.arguments, submission, ordinary, rows[40:], rows[:40]
+    )
 
     assert posted.status_code == split.status_code == 201
     assert first.status_code == second.status_code == 201
     assert second.json()["priority"] == "L"
-    detail = site.wait_for(5010)
-    site.wait_for(5011)
+    detail = site.wait_for(urgent)
+    site.wait_for(ordinary)
     assert detail["state"] == "TESTED", detail["log_messages"]
     assert detail["train_time"] > 0
     assert detail["train_memory"] >= 0
     np.testing.assert_array_equal(decode_indices(detail["train_is"]), rows[:60])
 
-    listed = post_api.get_prediction_list(*site.arguments, [5010]).json()
+    listed = post_api.get_prediction_list(*site.arguments, [urgent]).json()
     new = post_api.get_prediction_new(*site.arguments, number).json()
     again = post_api.get_prediction_new(*site.arguments, number).json()
-    assert [entry["databoard_sf_id"] for entry in listed] == [5010]
-    assert [entry["databoard_sf_id"] for entry in new] == [5011]
+    assert [entry["databoard_sf_id"] for entry in listed] == [urgent]
+    assert [entry["databoard_sf_id"] for entry in new] == [ordinary]
     assert again == []
 
     full = post_api.get_submission_fold(*site.arguments).json()
     light = post_api.get_submission_fold_light(*site.arguments).json()
-    assert {5010, 5011} <= {fold["databoard_sf_id"] for fold in full}
-    assert {"databoard_sf_id": 5011, "databoard_s": 501, "state": "TESTED", "new": False} in light
+    assert {urgent, ordinary} <= {fold["databoard_sf_id"] for fold in full}
+    assert {
+        "databoard_sf_id": ordinary,
+        "databoard_s": submission,
+        "state": "TESTED",
+        "new": False,
+    } in light
     assert number in [row["id"] for row in post_api.get_raw_data(*site.arguments).json()]
 
 
