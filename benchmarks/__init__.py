@@ -1,6 +1,6 @@
 """How fast datarun is, held against its peers on the same machine in the same run.
 
-``make bench`` runs everything and takes 40 minutes; ``make bench QUICK=1`` leaves out the slow
+``make bench`` runs everything and takes 45 minutes; ``make bench QUICK=1`` leaves out the slow
 peers and takes a few minutes. No absolute time is worth keeping, since machines differ and are
 noisy: what counts are ratios, medians of interleaved repeats. In each repeat every contender runs,
 in turn, so that a slow minute hits all of them; plain RQ and datarun, which differ the least, run
