@@ -112,8 +112,8 @@ def _measure_workload(
     -------
     dict
         ``seconds``: by contender, for each repeat, the seconds of one fold on one worker, the mean
-        where it ran twice;
-        ``folds``: how many it did in each; ``traces``: of datarun's last folds.
+        of those that run several times; ``folds``: how many it did in each; ``traces``: of
+        datarun's last folds.
     """
     n_folds = workload.n_quick_folds if session.is_quick else workload.n_folds
     session.tell(f"{workload.name}: preparing {len(contenders)} contenders")
