@@ -136,16 +136,16 @@ class Reconciler:
         SQLAlchemyError, RedisError
             If PostgreSQL or Redis is away.
         """
+        rules: tuple[Rule, ...] = RULES
         if not any_worker_heard():
             # Either all workers are gone, and nobody could take anything over, or we were.
             self._was_outage = True
-            apply_due(RULES)
         elif self._was_outage:
             extend_leases()
             self._was_outage = False
-            apply_due(RULES)
         else:
-            apply_due((*LEASE_RULES, *RULES))
+            rules = LEASE_RULES + RULES
+        apply_due(rules)
         if time.monotonic() - self._collected_at > COLLECT_INTERVAL:
             forget_workers()
             collect_files()
@@ -354,7 +354,7 @@ LEASE_RULES = (
     Rule(select_lost_splits, take_lost_splits),
     Rule(select_lost_scorings, take_lost_scorings),
 )
-"""Those that trust leases."""
+"""What is left out after an outage, when a lease says nothing about its worker."""
 
 RULES = (
     Rule(select_retries, queue_retries),
